@@ -1,0 +1,287 @@
+"""A model's files: on this disk already, or still to be fetched from the Hugging Face Hub.
+
+Knows the Hub's client and its cache; refuses to fetch pickles or code, and to know what a tensor is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError, XetDownloadError
+from huggingface_hub.utils import tqdm
+
+from playground.errors import Cancelled, ModelLoadFailed
+from playground.hub_errors import is_network_trouble, reason
+from playground.tensor_files import check_weights, weight_files, weights_bytes
+from playground.types import LoadWatch, Progress
+
+__all__ = [
+    "MODEL_FILES",
+    "check_weights",
+    "download",
+    "download_bytes",
+    "folder_on_disk",
+    "template_of",
+    "weights_bytes",
+]
+
+# What a model or an adapter needs, at the top of its repo; never pickles, never code.
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+# Folders hold other formats and checkpoints; consolidated* are the same weights in a vendor's own layout.
+_NEVER = ("*/*", "consolidated*")
+
+_ASK_TIMEOUT_S = 3.0
+_START_TIMEOUT_S = 15.0
+_REPORT_EVERY_S = 0.25
+_STOP_WITHIN_S = 1.0
+_BYTES_PER_UNIT = 1_000_000
+# What the client raises, its Xet part included, which knows no class of its own for most of it.
+_CLIENT_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError, XetDownloadError)
+
+
+def folder_on_disk(source: str, revision: str | None) -> Path | None:
+    """The folder with all files of `source`, without asking the network; None where any is missing.
+
+    A path (absolute, or starting with . or ~) is itself where it is a folder; anything else is a Hub repo,
+    whose snapshot in the Hub's cache must be complete: all that its cached listing names, and in any case
+    the config and every shard.
+    """
+    if _is_path(source):
+        folder = Path(source).expanduser()
+        return folder if os.path.isdir(folder) else None
+    snapshot = _snapshot(source, revision)
+    return snapshot if snapshot is not None and _is_whole(snapshot) else None
+
+
+def download_bytes(source: str, revision: str | None, *, endpoint: str | None = None) -> int | None:
+    """How many bytes `download` would fetch now; None where the Hub does not tell within seconds."""
+    if _is_path(source) or folder_on_disk(source, revision) is not None:
+        return 0
+    try:
+        return sum(_missing(source, revision, MODEL_FILES, endpoint, _ASK_TIMEOUT_S).values())
+    except (*_CLIENT_ERRORS, ModelLoadFailed):
+        return None
+
+
+def download(
+    source: str,
+    revision: str | None,
+    watch: LoadWatch,
+    *,
+    patterns: Sequence[str] = MODEL_FILES,
+    endpoint: str | None = None,
+) -> Path:
+    """Fetches what is missing of a Hub repo into the Hub's cache and gives the snapshot's folder; blocks.
+
+    Reports progress several times a second, also while nothing arrives; what `watch.report` raises stops
+    the download, and what has come so far is kept for the next try. A file that comes over Xet may be
+    finished first, in the background; HF_HUB_DISABLE_XET=1 has plain HTTP, which stops. Without network a
+    complete snapshot will do. `endpoint` is another Hub than the default one. Raises `ModelLoadFailed` with
+    what to do.
+    """
+    if _is_path(source):
+        folder = folder_on_disk(source, revision)
+        if folder is None:
+            raise ModelLoadFailed(f"there is no folder {source}")
+        return folder
+    try:
+        watch.report(Progress("downloading", None, "asking the Hub"))
+        missing = _missing(source, revision, patterns, endpoint, _START_TIMEOUT_S)
+        _check_room(source, sum(missing.values()))
+        return _fetch(source, revision, watch, patterns, endpoint, sum(missing.values()))
+    except _CLIENT_ERRORS as error:
+        there = _snapshot(source, revision, strict=False) if is_network_trouble(error) else None
+        if there is not None and _is_whole(there):
+            return there
+        raise ModelLoadFailed(reason(source, revision, error, endpoint or constants.ENDPOINT)) from error
+
+
+def template_of(folder: Path) -> str | None:
+    """The text of the chat template in a model's folder; None where there is none that can be read.
+
+    Looks where transformers does, in its order: chat_template.jinja, chat_template.json,
+    tokenizer_config.json (of several named ones, `default`).
+    """
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError):
+        return None
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        template = _template_in(folder / name)
+        if template is not None:
+            return template
+    return None
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith((".", "~")) or os.path.isabs(source)
+
+
+def _snapshot(source: str, revision: str | None, *, strict: bool = True) -> Path | None:
+    """The cached snapshot; with `strict` only where it has all that its cached listing names."""
+    try:
+        found = snapshot_download(
+            source,
+            revision=revision,
+            local_files_only=True,
+            allow_patterns=list(MODEL_FILES),
+            ignore_patterns=list(_NEVER),
+        )
+    except LocalEntryNotFoundError as error:
+        partial = getattr(error, "snapshot_path", None)
+        return Path(partial) if partial is not None and not strict else None
+    except (OSError, ValueError):
+        return None
+    return Path(found)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        files = weight_files(folder)
+    except ModelLoadFailed:
+        return False
+    config = "adapter_config.json" if files[0].name.startswith("adapter") else "config.json"
+    return (folder / config).is_file() and all(file.is_file() for file in files)
+
+
+def _missing(
+    source: str, revision: str | None, patterns: Sequence[str], endpoint: str | None, timeout_s: float
+) -> dict[str, int]:
+    """Names and bytes of the wanted files that the cache does not hold, after one question to the Hub."""
+    info = HfApi(endpoint=endpoint).model_info(
+        source, revision=revision, files_metadata=True, timeout=timeout_s
+    )
+    wanted = {
+        file.rfilename: file.size or 0
+        for file in info.siblings or ()
+        if _matches(file.rfilename, patterns) and not _matches(file.rfilename, _NEVER)
+    }
+    if not any(name.endswith(".safetensors") for name in wanted):
+        raise ModelLoadFailed(
+            f"{source} has no safetensors weights: pickles are not loaded, since they can run code"
+        )
+    return {
+        name: num_bytes
+        for name, num_bytes in wanted.items()
+        if not isinstance(try_to_load_from_cache(source, name, revision=info.sha), str)
+    }
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _check_room(source: str, num_bytes: int) -> None:
+    cache = Path(constants.HF_HUB_CACHE)
+    nearest = next(place for place in (cache, *cache.parents) if place.exists())
+    free = shutil.disk_usage(nearest).free
+    if num_bytes > free:
+        raise ModelLoadFailed(
+            f"{source} needs {_size(num_bytes)} more on the disk of {cache} and {_size(free)} are free: "
+            "make room, or set HF_HOME elsewhere"
+        )
+
+
+def _fetch(
+    source: str,
+    revision: str | None,
+    watch: LoadWatch,
+    patterns: Sequence[str],
+    endpoint: str | None,
+    num_bytes: int,
+) -> Path:
+    """Lets the client work in a thread of its own, so that a stalled connection does not hold up a cancel."""
+    meter = _Meter(num_bytes)
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="download")
+    fetching = executor.submit(
+        snapshot_download,
+        source,
+        revision=revision,
+        allow_patterns=list(patterns),
+        ignore_patterns=list(_NEVER),
+        tqdm_class=meter.bar_class(),
+        endpoint=endpoint,
+    )
+    try:
+        while not wait([fetching], timeout=_REPORT_EVERY_S).done:
+            watch.report(meter.progress())
+        folder = Path(fetching.result())
+        watch.report(Progress("downloading", 1.0, _size(num_bytes)))
+        return folder
+    finally:
+        meter.stop.set()
+        stopped = wait([fetching], timeout=_STOP_WITHIN_S).done
+        executor.shutdown(wait=bool(stopped))
+
+
+class _Meter:
+    """Counts bytes as they arrive in the client's threads, and makes these stop where nobody waits."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self.stop = threading.Event()
+        self._num_bytes = num_bytes
+        self._lock = threading.Lock()
+        self._counts: dict[int, float] = {}
+
+    def progress(self) -> Progress:
+        with self._lock:
+            # One bar counts what arrives, the other what is written: the further one is the truth.
+            done = min(max(self._counts.values(), default=0), self._num_bytes)
+        fraction = done / self._num_bytes if self._num_bytes else None
+        return Progress("downloading", fraction, f"{_size(done)} of {_size(self._num_bytes)}")
+
+    def add(self, bar: int, num_bytes: float) -> None:
+        """Called by the client's threads; raises `Cancelled` there, which ends them."""
+        if self.stop.is_set():
+            raise Cancelled("the download was stopped")
+        with self._lock:
+            self._counts[bar] = self._counts.get(bar, 0) + num_bytes
+
+    def bar_class(self) -> type[tqdm]:
+        """A progress bar that shows nothing and counts here."""
+        meter = self
+
+        class Bar(tqdm):
+            monitor_interval = 0
+
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                self._counts_bytes = kwargs.get("unit") == "B"
+                kwargs["disable"] = True
+                super().__init__(*args, **kwargs)
+
+            def update(self, n: float | None = 1) -> None:
+                meter.add(id(self), (n or 0) if self._counts_bytes else 0)
+
+        return Bar
+
+
+def _size(num_bytes: float) -> str:
+    megabytes = num_bytes / _BYTES_PER_UNIT
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.1f} MB"
+
+
+def _template_in(file: Path) -> str | None:
+    try:
+        config = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    template = config.get("chat_template") if isinstance(config, dict) else None
+    if isinstance(template, list):
+        template = next(_named("default", template), None)
+    return template if isinstance(template, str) else None
+
+
+def _named(name: str, templates: Sequence[Any]) -> Iterator[Any]:
+    return (one.get("template") for one in templates if isinstance(one, dict) and one.get("name") == name)

@@ -1,0 +1,251 @@
+"""The loop: rows join a running batch, take a token a step, and leave, each on its own account.
+
+Knows rows, turns and the stepper's few verbs; not how tensors are kept, what an adapter is or who asks. One
+thread a loop; whatever goes wrong with one row stays with that row.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from playground.errors import Cancelled, InternalError, PlaygroundError
+from playground.local.reading import Reader
+from playground.local.sampling import Sampler
+from playground.local.torch_step import Lane
+from playground.types import Delta, Finish, FinishReason, Job, Progress, Timing, Usage, View
+
+log = logging.getLogger(__name__)
+
+CHUNK_TOKENS = 256
+"""Prompt tokens taken in between two steps of the rows that stream."""
+
+
+class Stepper(Protocol):
+    """All that touches tensors. Called by one thread; a lane is prefilled, then stepped, then it leaves."""
+
+    def prefill(self, lane: Lane, token_ids: Sequence[int], *, num_logits: int = 1) -> torch.Tensor: ...
+    def fork(self, lane: Lane) -> Lane: ...
+    def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor: ...
+    def leave(self, lane: Lane) -> None: ...
+    def reset(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One answer in the making. `exact` turns False when the row shared a step in a dtype where that rounds
+    differently; `restarts` counts how often its cache had to be made anew."""
+
+    job: Job
+    lane: Lane
+    prompt_ids: tuple[int, ...]
+    room: int
+    end_ids: frozenset[int]
+    reader: Reader
+    sampler: Sampler
+    seed: int
+    view: View
+    notes: tuple[str, ...] = ()
+    out: list[int] = field(default_factory=list)
+    num_ready: int = 0
+    exact: bool = True
+    restarts: int = 0
+    started_at: float | None = None
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+
+    def pending_ids(self) -> tuple[int, ...]:
+        """Tokens that the lane must still take in before the row can step: more than the prompt's after a restart."""
+        return (*self.prompt_ids, *self.out[:-1])[self.num_ready :]
+
+
+class Loop:
+    """Runs rows over one stepper, `max_rows` at once; more wait in order. `on_leave` hears of every row that
+    is over, from the loop's thread. `rounds` says that a batch rounds differently from a row alone."""
+
+    def __init__(
+        self, stepper: Stepper, name: str, *, max_rows: int, rounds: bool, on_leave: Callable[[Row], None]
+    ) -> None:
+        self._stepper, self._max_rows, self._rounds, self._on_leave = stepper, max_rows, rounds, on_leave
+        self._waiting: deque[Row] = deque()
+        self._filling: deque[Row] = deque()
+        self._running: list[Row] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"loop {name}", daemon=True)
+        self._thread.start()
+
+    def add(self, row: Row) -> None:
+        """Takes a row and returns at once."""
+        with self._changed:
+            if not self._closed:
+                self._waiting.append(row)
+                self._changed.notify()
+                return
+        row.job.emit(InternalError("the model was unloaded before the answer began"))
+
+    def close(self) -> None:
+        """Ends the thread; rows still under way get an error."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while self._wait_for_work():
+                self._drop_cancelled()
+                self._admit()
+                if self._filling:
+                    self._guard_fill(self._filling[0])
+                if self._running:
+                    self._guard_step()
+        for row in [*self._waiting, *self._filling, *self._running]:
+            self._end(row, InternalError("the model was unloaded in the middle of the answer"))
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            while not (self._closed or self._waiting or self._filling or self._running):
+                self._changed.wait()
+            return not self._closed
+
+    def _drop_cancelled(self) -> None:
+        for row in [*self._waiting, *self._filling, *self._running]:
+            if row.job.cancelled.is_set():
+                self._end(row, Cancelled("the answer was stopped"))
+
+    def _admit(self) -> None:
+        with self._changed:
+            while self._waiting and len(self._filling) + len(self._running) < self._max_rows:
+                row = self._waiting.popleft()
+                row.started_at = time.perf_counter()
+                self._filling.append(row)
+
+    # One chunk of one prompt
+
+    def _guard_fill(self, row: Row) -> None:
+        try:
+            self._fill(row)
+        except PlaygroundError as error:
+            self._end(row, error)
+        except Exception as error:
+            log.exception("prefill failed")
+            self._end(row, _as_error(error))
+
+    def _fill(self, row: Row) -> None:
+        pending = row.pending_ids()
+        chunk = pending[:CHUNK_TOKENS]
+        logits = self._stepper.prefill(row.lane, chunk)
+        row.num_ready += len(chunk)
+        if len(chunk) < len(pending):
+            row.job.emit(Progress("prefill", row.num_ready / (row.num_ready + len(pending) - len(chunk))))
+            return
+        self._filling.remove(row)
+        self._running.append(row)
+        if not row.out:
+            self._take_token(row, logits[-1])
+
+    # One token for every running row
+
+    def _guard_step(self) -> None:
+        rows = list(self._running)
+        try:
+            logits = self._stepper.step([row.lane for row in rows], [row.out[-1] for row in rows])
+        except Exception as error:
+            log.exception("a step failed")
+            self._recover(rows, _as_error(error))
+            return
+        if self._rounds and len(rows) > 1:
+            for row in rows:
+                row.exact = False
+        for row, row_logits in zip(rows, logits, strict=True):
+            row.restarts = 0
+            try:
+                self._take_token(row, row_logits)
+            except PlaygroundError as error:
+                self._end(row, error)
+            except Exception as error:
+                log.exception("choosing a token failed")
+                self._end(row, _as_error(error))
+
+    def _recover(self, rows: list[Row], error: PlaygroundError) -> None:
+        """A forward that broke off leaves the caches half-written: every row is prefilled again, which is
+        exact. A row that breaks twice in a row ends; the other ones are then tried one by one."""
+        self._stepper.reset()
+        for row in rows:
+            row.restarts += 1
+            self._running.remove(row)
+            if row.restarts > 1:
+                self._end(row, error)
+                continue
+            row.lane = Lane(row.lane.adapter, row.lane.strength)
+            row.num_ready = 0
+            self._filling.append(row)
+
+    def _take_token(self, row: Row, logits: torch.Tensor) -> None:
+        if row.job.request.sampling.max_tokens == 0:
+            self._finish(row, "length")
+            return
+        if not bool(torch.isfinite(logits).all()):
+            raise InternalError("the model's output is not a number: its weights or the adapter are broken")
+        token_id = row.sampler.choose(logits)
+        now = time.perf_counter()
+        row.first_token_at = row.first_token_at or now
+        row.last_token_at = now
+        if token_id in row.end_ids:
+            self._finish(row, "stop")
+            return
+        row.out.append(token_id)
+        thinking = row.reader.thinking
+        text = row.reader.push(token_id)
+        logprob = row.sampler.logprob(logits, token_id)
+        row.job.emit(Delta(text, (token_id,), thinking, (logprob,) if logprob else ()))
+        if row.reader.stopped:
+            self._finish(row, "stop")
+        elif len(row.out) >= row.room:
+            self._finish(row, "length")
+
+    def _finish(self, row: Row, reason: FinishReason) -> None:
+        thinking, rest = row.reader.thinking, row.reader.flush()
+        if rest:
+            row.job.emit(Delta(rest, (), thinking))
+        usage = Usage(len(row.prompt_ids), len(row.out))
+        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, row.notes))
+
+    def _end(self, row: Row, last: Finish | PlaygroundError) -> None:
+        for rows in (self._waiting, self._filling, self._running):
+            if row in rows:
+                rows.remove(row)
+        self._stepper.leave(row.lane)
+        row.job.emit(last)
+        self._on_leave(row)
+
+
+def _as_error(error: Exception) -> PlaygroundError:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return InternalError("out of memory while answering; ask for fewer or shorter answers at once")
+    return InternalError(f"the engine failed: {type(error).__name__}")
+
+
+def _timing(row: Row) -> Timing:
+    now = time.perf_counter()
+    job = row.job
+
+    def ms(start: float | None, end: float | None) -> float:
+        return 0.0 if start is None or end is None else max(0.0, (end - start) * 1000)
+
+    return Timing(
+        queued_ms=ms(job.ready_at, row.started_at),
+        load_ms=ms(job.arrived_at, job.ready_at),
+        first_token_ms=None if row.first_token_at is None else ms(job.arrived_at, row.first_token_at),
+        decode_ms=ms(row.first_token_at, row.last_token_at),
+        total_ms=ms(job.arrived_at, now),
+    )

@@ -1,0 +1,258 @@
+"""A base model out of a folder: how big it is, its weights as a lazy mmap, its tokenizer, its end tokens.
+
+Knows files and transformers' loading; nothing of rows, adapters or requests. After `load_base` returns,
+nobody writes to these tensors.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from playground import hub
+from playground.errors import Cancelled, ModelLoadFailed
+from playground.types import LoadWatch, ModelCard, Progress
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_PROBE = "\u2402turn\u2402"
+
+
+@dataclass(slots=True, eq=False)
+class Base:
+    """A loaded base. `end_ids` are the tokens that end an answer; `num_bytes` its tensors take in memory."""
+
+    card: ModelCard
+    model: Any
+    tokenizer: Any
+    dtype: torch.dtype
+    device: torch.device
+    context_length: int
+    end_ids: frozenset[int]
+    num_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+def folder_of(card: ModelCard, watch: LoadWatch) -> Path:
+    """The folder with a base's files, downloaded first where need be."""
+    folder = hub.folder_on_disk(card.source, card.revision)
+    return folder or hub.download(card.source, card.revision, watch)
+
+
+def size_bytes(card: ModelCard, watch: LoadWatch) -> int:
+    """Memory the weights will take, in bytes, from the files' headers."""
+    folder = folder_of(card, watch)
+    hub.check_weights(folder)
+    num_bytes = hub.weights_bytes(folder)
+    file_dtype = _dtype_of_files(folder)
+    wanted = DTYPES.get(card.dtype or "", file_dtype)
+    return num_bytes * wanted.itemsize // file_dtype.itemsize
+
+
+def load_base(card: ModelCard, watch: LoadWatch) -> Base:
+    """Loads a base; raises `ModelLoadFailed` with a reason to act on, `Cancelled` when nobody waits.
+
+    One load at a time in a process: transformers has one hook for the progress of all.
+    """
+    folder = folder_of(card, watch)
+    watch.report(Progress("loading", 0.0, card.name))
+    device = torch.device(card.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        with _progress_to(watch, card.name):
+            model = _read_model(folder, card, device)
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    except Cancelled:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise ModelLoadFailed(
+            f"{card.id}: the files in {folder} cannot be loaded: {_first_line(error)}"
+        ) from error
+    if card.chat_template:
+        tokenizer.chat_template = card.chat_template
+    model.eval().requires_grad_(False)
+    _cure_strided_head(model)
+    context_length, notes = _context_length(card, model.config.get_text_config(decoder=True))
+    return Base(
+        card=card,
+        model=model,
+        tokenizer=tokenizer,
+        dtype=model.dtype,
+        device=device,
+        context_length=context_length,
+        end_ids=_end_ids(model, tokenizer),
+        num_bytes=sum(tensor.nbytes for _, tensor in tensors_of(model)),
+        notes=notes,
+    )
+
+
+def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer once, tied ones under their first name, in a fixed order."""
+    seen: set[int] = set()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors: equal exactly where the weights are."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors_of(model):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def release_memory() -> None:
+    """Gives freed memory back to the system; call it after the last reference to the tensors is gone."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _read_model(folder: Path, card: ModelCard, device: torch.device) -> Any:
+    dtype = DTYPES[card.dtype] if card.dtype else "auto"
+    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise ModelLoadFailed(f"{card.id}: the files in {folder} lack {len(missing)} tensors: {shown}")
+    return model.to(device)
+
+
+def _dtype_of_files(folder: Path) -> torch.dtype:
+    """The dtype that most bytes of the files have."""
+    from safetensors import safe_open
+
+    first = sorted(folder.glob("*.safetensors"))[0]
+    with safe_open(first, "pt") as file:
+        sizes: dict[torch.dtype, int] = {}
+        for name in file.keys():  # noqa: SIM118 - a safe_open is no mapping
+            part = file.get_slice(name)
+            dtype = _TORCH_DTYPES.get(part.get_dtype(), torch.float32)
+            sizes[dtype] = sizes.get(dtype, 0) + _product(part.get_shape())
+    return max(sizes, key=lambda dtype: sizes[dtype])
+
+
+_TORCH_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+
+
+def _product(shape: list[int]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result
+
+
+class _Bar:
+    """Stands in for the progress bar of transformers; raises out of `update` when nobody waits."""
+
+    def __init__(
+        self, report: Callable[[float], None], iterable: Any = None, total: float | None = None
+    ) -> None:
+        self._report, self._iterable, self.total, self.n = report, iterable, total, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._iterable or ():
+            yield item
+            self.update()
+
+    def update(self, num: float = 1) -> None:
+        self.n += num
+        if self.total:
+            self._report(min(self.n / self.total, 1.0))
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+@contextmanager
+def _progress_to(watch: LoadWatch, name: str) -> Iterator[None]:
+    def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
+        iterable = args[0] if args else kwargs.get("iterable")
+        total = kwargs.get("total") or (len(iterable) if hasattr(iterable, "__len__") else None)
+        return _Bar(lambda done: watch.report(Progress("loading", done, name)), iterable, total)
+
+    previous = transformers_logging.set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(previous)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:300] if text else 'no further reason given'}"
+
+
+def _cure_strided_head(model: Any) -> None:
+    """Models hand `lm_head` a slice whose strides make a bf16 matmul on CPU copy the whole weight once a
+    row, a hundred times slower; a dense copy of that one vector a row avoids it."""
+    head = model.get_output_embeddings()
+    if head is None or model.device.type != "cpu" or model.dtype == torch.float32:
+        return
+
+    def dense(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = args[0]
+        return (hidden.reshape(-1, hidden.shape[-1]).clone().view(hidden.shape), *args[1:])
+
+    head.register_forward_pre_hook(dense)
+
+
+def _context_length(card: ModelCard, config: Any) -> tuple[int, tuple[str, ...]]:
+    limits = [n for n in (card.context_length, getattr(config, "max_position_embeddings", None)) if n]
+    length = min(limits) if limits else 2048
+    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    original = scaling.get("original_max_position_embeddings") or getattr(
+        config, "original_max_position_embeddings", None
+    )
+    # longrope takes its frequencies from the longest row of a batch, which would let one row change another.
+    if scaling.get("rope_type", scaling.get("type")) == "longrope" and original and original < length:
+        note = f"context limited to {original} tokens: longer ones would let answers change one another"
+        return original, (note,)
+    return length, ()
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The union of what generation config, tokenizer and the template's end of turn say."""
+    ids: set[int] = set()
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    turn_end = _turn_end_id(tokenizer)
+    if turn_end is not None:
+        ids.add(turn_end)
+    return frozenset(ids)
+
+
+def _turn_end_id(tokenizer: Any) -> int | None:
+    """The special token that the template writes right after an assistant's words."""
+    if not tokenizer.chat_template:
+        return None
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _PROBE}]
+    with suppress(Exception):  # a template may refuse anything; then it tells nothing
+        tail = tokenizer.apply_chat_template(turns, tokenize=False).rsplit(_PROBE, 1)[1]
+        first = tokenizer(tail.lstrip(), add_special_tokens=False)["input_ids"][:1]
+        if first and first[0] in tokenizer.added_tokens_decoder:
+            return first[0]
+    return None

@@ -1,0 +1,112 @@
+"""Messages into the exact text and token ids that a model sees.
+
+Knows chat templates and their quirks; takes a tokenizer as it is and imports none. What it returns is
+also what the inspector shows: there is no second rendering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from playground.errors import InvalidRequest, broken_rule
+from playground.text import ThinkingMarks, marks_of
+from playground.types import GenerationRequest, Message
+
+
+class Tokenizer(Protocol):
+    """The few things asked of a tokenizer (transformers' fast ones have them)."""
+
+    chat_template: Any
+
+    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
+    def __call__(self, text: str, **kwargs: Any) -> Any: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is given. `text` is None where token ids came in; `thinking` says that the answer begins
+    inside the model's thinking; `marks` fence it, None where the template knows no thinking or for raw text.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str | None
+    thinking: bool = False
+    marks: ThinkingMarks | None = None
+
+
+def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int) -> Prompt:
+    """The prompt of a request; raises `InvalidRequest` where it does not fit the model."""
+    prompt = _chat(tokenizer, request) if request.messages else _raw(tokenizer, request)
+    num_tokens = len(prompt.token_ids)
+    param = "messages" if request.messages else "prompt"
+    if num_tokens >= context_length + (request.sampling.max_tokens == 0):
+        raise InvalidRequest(
+            f"{param}: {num_tokens} tokens are too many: the model's context holds {context_length}, "
+            "the answer included; shorten the conversation",
+            param=param,
+        )
+    if num_tokens == 0:
+        raise broken_rule(param, "", "it must give at least one token")
+    return prompt
+
+
+def _raw(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
+    if isinstance(request.prompt, str):
+        return Prompt(tuple(tokenizer(request.prompt)["input_ids"]), request.prompt)
+    token_ids = tuple(request.prompt or ())
+    for token_id in token_ids:
+        if not 0 <= token_id < len(tokenizer):
+            raise broken_rule(
+                "prompt", token_id, f"token ids of this model go from 0 to {len(tokenizer) - 1}"
+            )
+    return Prompt(token_ids, None)
+
+
+def _chat(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
+    if not tokenizer.chat_template:
+        return _completion(tokenizer, request)
+    text = render(tokenizer, request.messages, thinking=request.thinking)
+    marks = marks_of(str(tokenizer.chat_template))
+    open_at = text.rfind(marks.open) if marks else -1
+    thinking = marks is not None and open_at > text.rfind(marks.close)
+    return Prompt(_ids(tokenizer, text), text, thinking, marks)
+
+
+def _completion(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
+    """A model without a template completes one text and knows no roles."""
+    if len(request.messages) != 1 or request.messages[0].role != "user":
+        raise InvalidRequest(
+            "messages: this model has no chat template, so it knows no system prompt and no earlier turns; "
+            "send one user message, which it continues as raw text (or give its entry a chat_template)",
+            param="messages",
+        )
+    text = request.messages[0].content
+    return Prompt(tuple(tokenizer(text)["input_ids"]), text)
+
+
+def render(tokenizer: Tokenizer, messages: Sequence[Message], *, thinking: bool) -> str:
+    """The template's text, ready for the model's answer; raises `InvalidRequest` where the template refuses."""
+    conversation = [{"role": message.role, "content": message.content} for message in messages]
+    # A conversation that ends in an assistant's turn is one to be continued, not answered.
+    continued = messages[-1].role == "assistant"
+    try:
+        return tokenizer.apply_chat_template(
+            conversation,
+            tokenize=False,
+            add_generation_prompt=not continued,
+            continue_final_message=continued,
+            enable_thinking=thinking,
+        )
+    except Exception as error:
+        # Templates are programs and raise whatever they like: jinja2's own errors, or a TypeError.
+        raise InvalidRequest(
+            f"messages: the model's chat template refuses them: {error}", param="messages"
+        ) from error
+
+
+def _ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    # The template has written the special tokens already.
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

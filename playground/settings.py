@@ -1,0 +1,238 @@
+"""What the command line and the environment ask for, checked and with every default filled in.
+
+Knows the names, the rules and the machine's memory; refuses to know what any of it is used for, reads no
+other file and writes none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import platformdirs
+import psutil
+
+from playground.errors import ConfigurationError
+
+DEFAULT_MODELS_FILE = Path(__file__).resolve().parent.parent / "models.yaml"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 7860
+DEFAULT_MAX_ROWS = 16
+# The rest is for the system, for the answers' own caches and for the page.
+MEMORY_SHARE = 0.7
+
+_MAX_ROWS_LIMIT = 1024
+_MAX_MEMORY_GB = 100_000
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this process is to run.
+
+    `inference` False is an inventory-only deployment. `open_to_all` is the person's word that an address
+    beyond loopback may go without keys. `memory_bytes` is the budget for loaded models; `max_rows` how many
+    answers may run at once over one base.
+    """
+
+    models_file: Path
+    host: str
+    port: int
+    home: Path
+    inference: bool
+    open_to_all: bool
+    memory_bytes: int
+    max_rows: int
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `app.py`'s own flags; more flags and subcommands can be added to it.
+
+    Values stay strings here: `settings_from` checks them, so that all problems are told together.
+    """
+    parser = argparse.ArgumentParser(
+        prog="app.py",
+        description="Compare a language model with its fine-tunes, on a page and over REST.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--models", metavar="FILE", help="what can be run (default: models.yaml)")
+    parser.add_argument("--host", help=f"address to listen on (default: {DEFAULT_HOST})")
+    parser.add_argument("--port", help=f"port to listen on (default: {DEFAULT_PORT})")
+    parser.add_argument("--home", metavar="DIR", help="folder for everything that the program writes")
+    parser.add_argument("--inventory-only", action="store_true", help="list the models and run none")
+    parser.add_argument(
+        "--open", action="store_true", help="serve an address beyond this machine without keys"
+    )
+    return parser
+
+
+def read_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """The settings out of `argv` (without the program's name), else `environ`, else defaults.
+
+    Raises `ConfigurationError` with all bad values; an unknown flag ends the program as argparse does.
+    """
+    return settings_from(build_parser().parse_args(argv), environ)
+
+
+def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """The settings out of what `build_parser` parsed; raises `ConfigurationError` with all bad values."""
+    source = _Source(args, environ)
+    models_file = source.value("models", "PLAYGROUND_MODELS", _path, lambda: DEFAULT_MODELS_FILE)
+    host = source.value("host", "GRADIO_SERVER_NAME", _host, lambda: DEFAULT_HOST)
+    port = source.value("port", "GRADIO_SERVER_PORT", _whole_number(1, 65535), lambda: DEFAULT_PORT)
+    home = source.value("home", "PLAYGROUND_HOME", _folder, _default_home)
+    inference = source.value(None, "PLAYGROUND_INFERENCE", _on_or_off, lambda: True)
+    memory_bytes = source.value(None, "PLAYGROUND_MEMORY_GB", _gigabytes, default_memory_bytes)
+    rows = _whole_number(1, _MAX_ROWS_LIMIT)
+    max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
+    if source.problems:
+        raise ConfigurationError(source.problems)
+    return Settings(
+        models_file=models_file,
+        host=host,
+        port=port,
+        home=home,
+        inference=inference and not args.inventory_only,
+        open_to_all=args.open,
+        memory_bytes=memory_bytes,
+        max_rows=max_rows,
+    )
+
+
+class _Source:
+    """Looks a value up by flag, then by variable, and keeps what is wrong."""
+
+    def __init__(self, args: argparse.Namespace, environ: Mapping[str, str]) -> None:
+        self._args = args
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def value(self, flag: str | None, variable: str, read: Callable[[str], T], default: Callable[[], T]) -> T:
+        given = getattr(self._args, flag) if flag is not None else None
+        key = f"--{flag}"
+        if given is None:
+            key, given = variable, self._environ.get(variable, "").strip() or None
+        if given is None:
+            return default()
+        try:
+            return read(given)
+        except ValueError as error:
+            self.problems.append(f"{key}: {given!r} is not allowed: {error}")
+            return default()
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError("it must be a path")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("it must be a path, and there is no such person's home") from None
+
+
+def _folder(text: str) -> Path:
+    folder = _path(text)
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise ValueError(f"it must be a folder, and {nearest} is none")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"it must be a folder that can be written to, and {nearest} cannot")
+    return folder
+
+
+def _default_home() -> Path:
+    return Path(platformdirs.user_data_path("playground", appauthor=False))
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST_NAME.fullmatch(text):
+            return text
+    raise ValueError("it must be an IP address or a host name, without http:// and without a port")
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if re.fullmatch(r"[0-9]{1,9}", text) and least <= int(text) <= most:
+            return int(text)
+        raise ValueError(f"it must be a whole number from {least} to {most}")
+
+    return read
+
+
+def _on_or_off(text: str) -> bool:
+    if text.lower() not in ("on", "off"):
+        raise ValueError("it must be on or off")
+    return text.lower() == "on"
+
+
+def _gigabytes(text: str) -> int:
+    rule = f"it must be a number of gigabytes above 0 and at most {_MAX_MEMORY_GB}, such as 12 or 7.5"
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        raise ValueError(rule) from None
+    if not (math.isfinite(gigabytes) and 0 < gigabytes <= _MAX_MEMORY_GB):
+        raise ValueError(rule)
+    return int(gigabytes * 1e9)
+
+
+def default_memory_bytes(root: Path = Path("/")) -> int:
+    """`MEMORY_SHARE` of the machine's memory, or of its cgroup's limit where that is smaller, in bytes."""
+    total = psutil.virtual_memory().total
+    limit = memory_limit_bytes(root)
+    return int(min(total, limit if limit is not None else total) * MEMORY_SHARE)
+
+
+def memory_limit_bytes(root: Path = Path("/")) -> int | None:
+    """The tightest memory limit of this process's cgroup and of those above it; None where there is none.
+
+    Reads cgroup v2 (`memory.max`) and v1 (`memory.limit_in_bytes`). Source: the kernel's
+    Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+    """
+    try:
+        memberships = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    limits = [
+        limit
+        for line in memberships
+        for file in _limit_files(root / "sys/fs/cgroup", line)
+        if (limit := _limit_in(file)) is not None
+    ]
+    return min(limits, default=None)
+
+
+def _limit_files(mount: Path, membership: str) -> list[Path]:
+    number, _, rest = membership.partition(":")
+    controllers, colon, path = rest.partition(":")
+    if not colon:
+        return []
+    if number == "0" and not controllers:
+        top, name = mount, "memory.max"
+    elif "memory" in controllers.split(","):
+        top, name = mount / "memory", "memory.limit_in_bytes"
+    else:
+        return []
+    # In a container the path may be the host's, which cannot be seen: then only the top of it counts.
+    parts = [part for part in path.split("/") if part and part != ".."]
+    return [top.joinpath(*parts[:depth], name) for depth in range(len(parts) + 1)]
+
+
+def _limit_in(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None

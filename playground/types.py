@@ -1,0 +1,340 @@
+"""The words that every part speaks: a model's card, a request, the events of an answer, an engine.
+
+Knows no library but the standard one. Values check themselves when they are made.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from playground.errors import PlaygroundError, broken_rule
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+MAX_NEW_TOKENS = 4096
+MAX_STOPS = 4
+MAX_LOGPROBS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What the catalog knows of a model before anything is loaded.
+
+    `source` is where the base's weights come from: a folder or a Hub repo id. A fine-tuned model has
+    `base_model` (the id of a base card) and `adapter` (a PEFT folder or a Hub repo id). `run` and `step`
+    tie the checkpoints of one training run together. A card with a `problem` is listed and cannot be run.
+    """
+
+    id: str
+    name: str
+    type: Literal["base", "fine-tuned"]
+    source: str
+    context_length: int | None = None
+    base_model: str | None = None
+    adapter: str | None = None
+    revision: str | None = None
+    adapter_revision: str | None = None
+    description: str = ""
+    owner: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    chat_template: str | None = None
+    endpoint: str | None = None
+    merge: Literal["auto", "always", "never"] = "auto"
+    run: str | None = None
+    step: int | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise broken_rule("messages.role", self.role, f"it must be one of {', '.join(ROLES)}")
+        if not isinstance(self.content, str):
+            raise broken_rule("messages.content", self.content, "it must be a string")
+
+
+def _require(ok: bool, param: str, value: object, rule: str) -> None:
+    if not ok:
+        raise broken_rule(param, value, rule)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. `top_k` 0 is off; `seed` None draws one, which the answer then names.
+
+    Penalties are the vendors': `frequency_penalty` per occurrence, `presence_penalty` once, over generated
+    tokens only. `logprobs` None is off, k gives each token's log-probability and its k best alternatives.
+    """
+
+    max_tokens: int = 1024
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_lengths()
+        self._check_shape()
+        for name in ("frequency_penalty", "presence_penalty"):
+            value = getattr(self, name)
+            _require(_is_number(value) and -2 <= value <= 2, name, value, "it must be between -2 and 2")
+        for token_id, bias in self.logit_bias.items():
+            _require(_is_int(token_id) and token_id >= 0, "logit_bias", token_id, "keys must be token ids")
+            _require(
+                _is_number(bias) and -100 <= bias <= 100, "logit_bias", bias, "it must be in -100 to 100"
+            )
+
+    def _check_lengths(self) -> None:
+        _require(
+            _is_int(self.max_tokens) and 0 <= self.max_tokens <= MAX_NEW_TOKENS,
+            "max_tokens",
+            self.max_tokens,
+            f"it must be a whole number from 1 to {MAX_NEW_TOKENS} (0 only scores a prompt)",
+        )
+        _require(len(self.stop) <= MAX_STOPS, "stop", self.stop, f"at most {MAX_STOPS} strings are allowed")
+        for stop in self.stop:
+            _require(isinstance(stop, str) and stop != "", "stop", stop, "each must be a non-empty string")
+
+    def _check_shape(self) -> None:
+        ok = _is_number(self.temperature) and 0 <= self.temperature <= 2
+        _require(ok, "temperature", self.temperature, "it must be between 0 (greedy) and 2")
+        ok = _is_number(self.top_p) and 0 < self.top_p <= 1
+        _require(ok, "top_p", self.top_p, "it must be above 0 and at most 1")
+        _require(_is_int(self.top_k) and self.top_k >= 0, "top_k", self.top_k, "it must be 0 (off) or more")
+        ok = self.seed is None or (_is_int(self.seed) and -(2**63) <= self.seed < 2**63)
+        _require(ok, "seed", self.seed, "it must be a whole number of 64 bits")
+        ok = self.logprobs is None or (_is_int(self.logprobs) and 0 <= self.logprobs <= MAX_LOGPROBS)
+        _require(ok, "logprobs", self.logprobs, f"it must be a whole number from 0 to {MAX_LOGPROBS}")
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One answer asked of one model: a chat (`messages`) or raw text or token ids (`prompt`), never both.
+
+    `thinking` is passed to chat templates that know it. `strength` scales a fine-tune's LoRA (1 is as
+    trained). `alone` says that no answer of the base is wanted beside this one, so that a merged view
+    may serve it.
+    """
+
+    model: str
+    messages: tuple[Message, ...] = ()
+    prompt: str | tuple[int, ...] | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    thinking: bool = False
+    strength: float = 1.0
+    alone: bool = True
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.model, str) and self.model != "", "model", self.model, "it must name a model"
+        )
+        _require(
+            _is_number(self.strength) and -4 <= self.strength <= 4,
+            "strength",
+            self.strength,
+            "it must be between -4 and 4",
+        )
+        if self.prompt is not None:
+            _require(not self.messages, "prompt", "…", "give either prompt or messages, not both")
+            _require(len(self.prompt) > 0, "prompt", self.prompt, "it must not be empty")
+        else:
+            self._check_messages()
+
+    def _check_messages(self) -> None:
+        _require(len(self.messages) > 0, "messages", [], "at least one message is needed")
+        systems = [i for i, message in enumerate(self.messages) if message.role == "system"]
+        _require(
+            systems in ([], [0]), "messages", "system", "there may be one system message, and it comes first"
+        )
+        _require(self.messages[-1].role != "system", "messages", "system", "a user message must follow it")
+        last = self.messages[-1]
+        blank = last.role == "user" and not last.content.strip()
+        _require(not blank, "messages", last.content, "the last user message must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens: `num_prompt_tokens` went in, `num_completion_tokens` came out (the end token not counted)."""
+
+    num_prompt_tokens: int
+    num_completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds, taken once, where the work is done.
+
+    `load_ms` weights or adapter were awaited; `queued_ms` the ready engine was awaited; `first_token_ms`
+    from arrival to the first token; `decode_ms` from the first token to the last; `total_ms` all.
+    """
+
+    queued_ms: float
+    load_ms: float
+    first_token_ms: float | None
+    decode_ms: float
+    total_ms: float
+
+    def tokens_per_second(self, num_completion_tokens: int) -> float | None:
+        """Decode speed: tokens after the first one, by the time between the first and the last."""
+        if num_completion_tokens < 2 or self.decode_ms <= 0:
+            return None
+        return (num_completion_tokens - 1) / self.decode_ms * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token with its natural log-probability under the raw logits, and the best alternatives."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being waited for; `fraction` 0 to 1 where it is known."""
+
+    stage: Literal["waiting", "downloading", "loading", "prefill"]
+    fraction: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More of the answer. `text` may be empty while bytes of a character or a stop string are held back."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    thinking: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+FinishReason = Literal["stop", "length"]
+View = Literal["base", "attached", "merged", "remote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last event of an answer. `view` is what answered; `exact_seed` says whether `seed` gives the same
+    tokens whatever runs beside it; `notes` are sentences that the reader should know."""
+
+    reason: FinishReason
+    usage: Usage
+    timing: Timing
+    view: View
+    seed: int | None = None
+    exact_seed: bool = True
+    notes: tuple[str, ...] = ()
+
+
+Event = Progress | Delta | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: the folded stream."""
+
+    text: str
+    thinking: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...]
+    finish: Finish
+
+
+@dataclass(slots=True)
+class Job:
+    """One request on its way through an engine.
+
+    `emit` takes events and at last a `Finish` or an error object; it is called from the engine's thread and
+    must not block. After `cancelled` is set the engine drops the job within one token, or between two
+    chunks of a prompt, and emits `Cancelled`. Clocks are `time.perf_counter` seconds.
+    """
+
+    request: GenerationRequest
+    card: ModelCard
+    emit: Callable[[Event | PlaygroundError], None]
+    arrived_at: float
+    ready_at: float
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class LoadWatch(Protocol):
+    """How a loader tells how far it is, and learns that nobody waits any longer."""
+
+    def report(self, progress: Progress) -> None:
+        """Tells everyone who waits; raises `Cancelled` when there is nobody left."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs jobs of one loaded base and of the fine-tunes over it. Implementations bring their own threads."""
+
+    def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
+        """Makes `card` (the base itself, or a fine-tune of it) ready; blocks; raises `ModelLoadFailed`."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Takes a job and returns at once."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """What closing this engine would give back, in bytes."""
+        ...
+
+    def close(self) -> None:
+        """Ends the threads and lets go of all memory; jobs still running get an error."""
+        ...
+
+
+class EngineLoader(Protocol):
+    """Makes engines; `app.py` hands one to the registry."""
+
+    def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
+        """Memory that loading `base` takes, known before any weight is read (downloads it if need be)."""
+        ...
+
+    def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
+        """Loads a base; blocks; raises `ModelLoadFailed`, or `Cancelled` out of `watch`.
+
+        `has_room` tells the engine whether as many bytes more fit the budget, for extras such as merged views.
+        """
+        ...
+
+
+ModelState = Literal["hub", "disk", "loading", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model as the page and the API list it. `size_bytes` on disk, or to download where state is `hub`."""
+
+    card: ModelCard
+    state: ModelState
+    size_bytes: int | None = None
+    thinking: bool = False
+    chat: bool = True
+    reason: str = ""

@@ -1,0 +1,83 @@
+"""Runs jobs on an engine from a plain thread, as the service does from an event loop."""
+
+from __future__ import annotations
+
+import queue
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from playground.errors import PlaygroundError
+from playground.types import (
+    Answer,
+    Delta,
+    Engine,
+    Event,
+    Finish,
+    GenerationRequest,
+    Job,
+    ModelCard,
+    Progress,
+    Sampling,
+)
+
+PATIENCE = 60.0
+
+
+class Watch:
+    """A load's watcher that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Progress] = []
+
+    def report(self, progress: Progress) -> None:
+        self.heard.append(progress)
+
+
+@dataclass
+class Running:
+    """An answer under way."""
+
+    job: Job
+    inbox: queue.Queue[Event | PlaygroundError] = field(default_factory=queue.Queue)
+    deltas: list[Delta] = field(default_factory=list)
+
+    def next(self) -> Event | PlaygroundError:
+        item = self.inbox.get(timeout=PATIENCE)
+        if isinstance(item, Delta):
+            self.deltas.append(item)
+        return item
+
+    def until_tokens(self, count: int) -> None:
+        while sum(len(d.token_ids) for d in self.deltas) < count:
+            item = self.next()
+            assert isinstance(item, Delta | Progress), item
+
+    def answer(self) -> Answer:
+        from playground.service import fold
+
+        while not isinstance(item := self.next(), Finish):
+            if isinstance(item, PlaygroundError):
+                raise item
+        return fold(self.deltas, item)
+
+    def error(self) -> PlaygroundError:
+        while not isinstance(item := self.next(), PlaygroundError):
+            assert not isinstance(item, Finish), "an answer came in place of an error"
+        return item
+
+
+def start(engine: Engine, card: ModelCard, request: GenerationRequest) -> Running:
+    now = time.perf_counter()
+    running = Running(Job(request, card, lambda item: running.inbox.put(item), now, now))
+    engine.submit(running.job)
+    return running
+
+
+def greedy(model: str, prompt_ids: Any, max_tokens: int = 16, **settings: Any) -> GenerationRequest:
+    return GenerationRequest(
+        model=model,
+        prompt=tuple(int(i) for i in prompt_ids),
+        sampling=Sampling(max_tokens=max_tokens, temperature=0),
+        **settings,
+    )

@@ -1,0 +1,231 @@
+"""Every answer is a row: whatever joins and leaves beside it, a row gives what its model gives alone."""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from playground.errors import Cancelled
+from playground.local import weights
+from playground.local.engine import LocalEngine, LocalLoader
+from playground.types import ModelCard, Progress
+from tests import tiny
+from tests.drive import Running, Watch, greedy, start
+
+KINDS = {
+    "plain": {},
+    "rslora": {"use_rslora": True, "rank_pattern": {"layers.1.*": 2}, "alpha_pattern": {"layers.2.*": 3}},
+    "dora": {"use_dora": True},
+    "saved": {},
+}
+SAVED = {
+    "qwen3_5": "down_proj",
+    "gemma4": "up_proj",
+    "llama": "o_proj",
+    "phi3": "down_proj",
+    "granite": "o_proj",
+    "starcoder2": "o_proj",
+}
+
+
+@dataclass
+class House:
+    """One architecture: a base folder, its fine-tunes' cards, and stock models to compare with."""
+
+    kind: str
+    base: ModelCard
+    tunes: dict[str, ModelCard]
+    stock: Any
+    tuned: dict[str, Any]
+
+    def load(self, **changes: Any) -> LocalEngine:
+        card = self.base
+        loader = LocalLoader(max_rows=16)
+        engine = loader.load(card, Watch(), lambda num_bytes: True)
+        assert isinstance(engine, LocalEngine)
+        for tune in self.tunes.values():
+            engine.prepare(tune, Watch())
+        return engine
+
+    def alone(self, name: str | None, strength: float, ids: list[int], max_tokens: int) -> list[int]:
+        """Greedy tokens of a plain model whose weights lie at `strength` between base and stock merge."""
+        model = self.stock
+        if name is not None and strength:
+            model = self.tuned[name] if strength == 1 else between(self.stock, self.tuned[name], strength)
+        out = model.generate(
+            torch.tensor([ids]), max_new_tokens=max_tokens, do_sample=False, eos_token_id=0, pad_token_id=0
+        )
+        new = out[0, len(ids) :].tolist()
+        return new[: new.index(0)] if 0 in new else new
+
+
+def between(base: Any, tuned: Any, strength: float) -> Any:
+    model = copy.deepcopy(base)
+    own, theirs = model.state_dict(), tuned.state_dict()
+    with torch.no_grad():
+        for name in own:
+            own[name].lerp_(theirs[name], strength)
+    return model
+
+
+def settings_of(kind: str, name: str) -> dict[str, Any]:
+    return {"modules_to_save": [SAVED[kind]]} if name == "saved" else KINDS[name]
+
+
+@pytest.fixture(scope="module", params=tiny.ARCHITECTURES)
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> House:
+    kind = request.param
+    root: Path = tmp_path_factory.mktemp(kind)
+    folder = tiny.save_base(kind, root / "base")
+    card = ModelCard(id=f"tiny/{kind}", name=kind, type="base", source=str(folder), context_length=512)
+    tunes, tuned = {}, {}
+    for seed, name in enumerate(KINDS, start=1):
+        adapter = tiny.save_adapter(kind, folder, root / name, seed, **settings_of(kind, name))
+        tunes[name] = ModelCard(
+            id=f"tiny/{kind}-{name}",
+            name=name,
+            type="fine-tuned",
+            source=card.source,
+            base_model=card.id,
+            adapter=str(adapter),
+            merge="never",
+        )
+        fresh = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        tuned[name] = PeftModel.from_pretrained(fresh, adapter).merge_and_unload().eval()
+    stock = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return House(kind, card, tunes, stock, tuned)
+
+
+def test_rows_that_join_and_leave_give_what_they_give_alone(house: House) -> None:
+    engine = house.load()
+    before = engine.fingerprint()
+    rng = random.Random(7)
+    try:
+        running: list[tuple[Running, list[int]]] = []
+        for i in range(12):
+            name = rng.choice([None, *KINDS])
+            strength = 1.0 if name is None else rng.choice([0.0, 0.5, 1.0, 1.5, -0.5])
+            ids = [rng.randrange(6, 290) for _ in range(rng.randint(1, 90))]
+            max_tokens = rng.randint(2, 40)
+            card = house.base if name is None else house.tunes[name]
+            row = start(engine, card, greedy(card.id, ids, max_tokens, strength=strength))
+            running.append((row, house.alone(name, strength, ids, max_tokens)))
+            # The next one joins at a random moment of the others' lives.
+            running[rng.randrange(len(running))][0].until_tokens(0 if i % 3 else 1)
+        for row, expected in running:
+            assert list(row.answer().token_ids) == expected
+        assert engine.fingerprint() == before
+    finally:
+        engine.close()
+
+
+def test_a_cancelled_row_leaves_the_others_as_they_were(house: House) -> None:
+    engine = house.load()
+    rng = random.Random(3)
+    try:
+        prompts = [[rng.randrange(6, 290) for _ in range(n)] for n in (5, 30, 60)]
+        rows = [start(engine, house.base, greedy(house.base.id, ids, 60)) for ids in prompts]
+        rows[1].until_tokens(3)
+        rows[1].job.cancelled.set()
+        assert isinstance(rows[1].error(), Cancelled)
+        for i in (0, 2):
+            assert list(rows[i].answer().token_ids) == house.alone(None, 1.0, prompts[i], 60)
+    finally:
+        engine.close()
+
+
+def test_the_longest_row_leaves_and_a_short_one_goes_on(house: House) -> None:
+    engine = house.load()
+    rng = random.Random(13)
+    long, short = ([rng.randrange(6, 290) for _ in range(n)] for n in (70, 3))
+    try:
+        stays = start(engine, house.base, greedy(house.base.id, short, 40))
+        leaves = start(engine, house.base, greedy(house.base.id, long, 3))
+        leaves.answer()
+        joins = start(engine, house.tunes["plain"], greedy(house.tunes["plain"].id, short, 30))
+        assert list(stays.answer().token_ids) == house.alone(None, 1.0, short, 40)
+        assert list(joins.answer().token_ids) == house.alone("plain", 1.0, short, 30)
+    finally:
+        engine.close()
+
+
+def test_a_long_prompt_is_taken_in_by_chunks_and_cancelled_between_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playground.local.decoding.CHUNK_TOKENS", 16)
+    engine = house.load()
+    rng = random.Random(5)
+    ids = [rng.randrange(6, 290) for _ in range(100)]
+    try:
+        whole = start(engine, house.base, greedy(house.base.id, ids, 8))
+        assert list(whole.answer().token_ids) == house.alone(None, 1.0, ids, 8)
+        broken_off = start(engine, house.base, greedy(house.base.id, ids, 8))
+        item = broken_off.next()
+        assert isinstance(item, Progress)
+        assert item.stage == "prefill"
+        broken_off.job.cancelled.set()
+        assert isinstance(broken_off.error(), Cancelled)
+        assert not broken_off.deltas
+    finally:
+        engine.close()
+
+
+def test_a_step_that_fails_is_made_good(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = house.load()
+    rng = random.Random(11)
+    prompts = [[rng.randrange(6, 290) for _ in range(n)] for n in (7, 40)]
+    failures = iter([False, False, True])
+    model = engine._base.model
+    forward = model.forward
+
+    def forward_that_fails_once(*args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        if kwargs["input_ids"].shape == (2, 1) and next(failures, False):
+            raise RuntimeError("made to fail half-way")
+        return out
+
+    monkeypatch.setattr(model, "forward", forward_that_fails_once)
+    try:
+        rows = [start(engine, house.base, greedy(house.base.id, ids, 30)) for ids in prompts]
+        for row, ids in zip(rows, prompts, strict=True):
+            assert list(row.answer().token_ids) == house.alone(None, 1.0, ids, 30)
+        assert next(failures, None) is None
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_merged_and_attached_agree_and_the_base_stays(house: House, name: str) -> None:
+    from playground.local.lora import read_adapter
+    from playground.local.merge import extra_bytes, merged_view, share_of_changed
+    from playground.local.torch_step import Lane, TorchStepper
+
+    base = weights.load_base(house.base, Watch())
+    before = weights.fingerprint(base.model)
+    tune = house.tunes[name]
+    adapter = read_adapter(Path(str(tune.adapter)), base.model, base.card.id)
+    assert adapter.attachable is None
+    from playground.local.lora import Hooks
+
+    Hooks(base.model).cover(adapter)
+    view = merged_view(base.model, adapter)
+    ids = list(range(10, 60))
+    attached = TorchStepper(base.model).prefill(Lane(adapter, 1.0), ids, num_logits=len(ids))
+    merged = TorchStepper(view).prefill(Lane(None, 1.0), ids, num_logits=len(ids))
+    with torch.no_grad():
+        stock = house.tuned[name](torch.tensor([ids])).logits[0]
+    assert (merged - stock).abs().max() < 1e-5
+    assert (attached - merged).abs().max() < 2e-4
+    assert (attached - house.stock(torch.tensor([ids])).logits[0].detach()).abs().max() > 0.1
+    assert weights.fingerprint(base.model) == before
+    own, shared = share_of_changed(base.model, view)
+    assert own == extra_bytes(base.model, adapter)
+    assert own + shared == base.num_bytes
