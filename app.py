@@ -78,7 +78,11 @@ class App:
             server_port=self.settings.port,
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={"routes": routes(), "middleware": [Middleware(SecurityHeaders)], "title": "Playground"},
+            app_kwargs={
+                "routes": routes(),
+                "middleware": [Middleware(SecurityHeaders)],
+                "title": "Playground",
+            },
             **launch_settings(),
         )
         return page, url

@@ -59,9 +59,7 @@ def _raw(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
     token_ids = tuple(request.prompt or ())
     for token_id in token_ids:
         if not 0 <= token_id < len(tokenizer):
-            raise broken_rule(
-                "prompt", token_id, f"token ids of this model go from 0 to {len(tokenizer) - 1}"
-            )
+            raise broken_rule("prompt", token_id, f"token ids of this model go from 0 to {len(tokenizer) - 1}")
     return Prompt(token_ids, None)
 
 
@@ -102,9 +100,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, thinking: bool)
         )
     except Exception as error:
         # Templates are programs and raise whatever they like: jinja2's own errors, or a TypeError.
-        raise InvalidRequest(
-            f"messages: the model's chat template refuses them: {error}", param="messages"
-        ) from error
+        raise InvalidRequest(f"messages: the model's chat template refuses them: {error}", param="messages") from error
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:

@@ -89,9 +89,7 @@ class _Watch:
 class Registry:
     """Loads bases on first use, once however many ask, and keeps them under `budget_bytes`."""
 
-    def __init__(
-        self, base_of: Callable[[ModelCard], ModelCard], loader: EngineLoader, budget_bytes: int
-    ) -> None:
+    def __init__(self, base_of: Callable[[ModelCard], ModelCard], loader: EngineLoader, budget_bytes: int) -> None:
         self._base_of, self._loader, self._budget_bytes = base_of, loader, budget_bytes
         self._slots: dict[Key, _Slot] = {}
         self._closing_bytes = 0
@@ -183,9 +181,7 @@ class Registry:
             lease.on_progress(slot.progress)
         if not slot.serving:
             slot.serving = True
-            threading.Thread(
-                target=self._serve, args=(slot,), name=f"load {slot.base.id}", daemon=True
-            ).start()
+            threading.Thread(target=self._serve, args=(slot,), name=f"load {slot.base.id}", daemon=True).start()
 
     # The loader's thread of one base
 
@@ -283,9 +279,7 @@ class Registry:
         """Lets the least recently used idle base go; where none is idle, one takes no new answers from now
         on, so that whoever wants the room waits only for the answers that run now."""
         with self._changed:
-            loaded = [
-                slot for slot in self._slots.values() if slot.engine is not None and slot is not wanting
-            ]
+            loaded = [slot for slot in self._slots.values() if slot.engine is not None and slot is not wanting]
             idle = [slot for slot in loaded if not slot.held and not slot.busy]
             if not idle:
                 if loaded and not any(slot.draining for slot in loaded):

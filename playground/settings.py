@@ -69,9 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", help=f"port to listen on (default: {DEFAULT_PORT})")
     parser.add_argument("--home", metavar="DIR", help="folder for everything that the program writes")
     parser.add_argument("--inventory-only", action="store_true", help="list the models and run none")
-    parser.add_argument(
-        "--open", action="store_true", help="serve an address beyond this machine without keys"
-    )
+    parser.add_argument("--open", action="store_true", help="serve an address beyond this machine without keys")
     return parser
 
 

@@ -20,7 +20,7 @@ _SHOWN_LENGTH = 80
 
 
 class SpecError(ValueError):
-    """A spec cannot be used; `problems` lists everything that is wrong: each its key, its value and the rule."""
+    """A spec cannot be used; `problems` lists everything that is wrong, each with key, value and rule."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -159,6 +159,8 @@ def parse_assertion(text: str) -> Assertion:
         raise SpecError([_problem("assert", text, f"must begin with one of {', '.join(KINDS)}")])
     if kind == "is-json" and colon:
         raise SpecError([_problem("assert", text, "is-json takes no argument")])
+    if rule := _broken_argument_rule(cast("AssertionKind", kind), argument):
+        raise SpecError([_problem("assert", text, rule)])
     return Assertion(cast("AssertionKind", kind), argument)
 
 

@@ -104,9 +104,7 @@ class Sampling:
             _require(_is_number(value) and -2 <= value <= 2, name, value, "it must be between -2 and 2")
         for token_id, bias in self.logit_bias.items():
             _require(_is_int(token_id) and token_id >= 0, "logit_bias", token_id, "keys must be token ids")
-            _require(
-                _is_number(bias) and -100 <= bias <= 100, "logit_bias", bias, "it must be in -100 to 100"
-            )
+            _require(_is_number(bias) and -100 <= bias <= 100, "logit_bias", bias, "it must be in -100 to 100")
 
     def _check_lengths(self) -> None:
         _require(
@@ -149,9 +147,7 @@ class GenerationRequest:
     alone: bool = True
 
     def __post_init__(self) -> None:
-        _require(
-            isinstance(self.model, str) and self.model != "", "model", self.model, "it must name a model"
-        )
+        _require(isinstance(self.model, str) and self.model != "", "model", self.model, "it must name a model")
         _require(
             _is_number(self.strength) and -4 <= self.strength <= 4,
             "strength",
@@ -167,9 +163,7 @@ class GenerationRequest:
     def _check_messages(self) -> None:
         _require(len(self.messages) > 0, "messages", [], "at least one message is needed")
         systems = [i for i, message in enumerate(self.messages) if message.role == "system"]
-        _require(
-            systems in ([], [0]), "messages", "system", "there may be one system message, and it comes first"
-        )
+        _require(systems in ([], [0]), "messages", "system", "there may be one system message, and it comes first")
         _require(self.messages[-1].role != "system", "messages", "system", "a user message must follow it")
         last = self.messages[-1]
         blank = last.role == "user" and not last.content.strip()

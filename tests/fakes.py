@@ -94,20 +94,24 @@ class FakePlayground:
     def gate(self, name: str) -> Gate:
         return self.gates.setdefault(name, Gate())
 
+    def reset(self) -> None:
+        """As new: whoever still waits goes on, nothing is loaded, nothing was asked."""
+        for gate in self.gates.values():
+            gate.open()
+        self.gates, self.requests, self.loaded = {}, [], set()
+
     def models(self) -> list[ModelStatus]:
-        fine_tune = {"type": "fine-tuned", "source": "", "base_model": BASE, "adapter": "a"}
-        base = {"type": "base", "source": "", "context_length": 1024}
         return [
-            self._status(ModelCard(BASE, "shop-demo", **base), "disk", 3_900_000),
-            self._status(ModelCard(JSON, "shop-json", **fine_tune), "disk", 470_000),
-            self._status(ModelCard(VOICE, "shop-pirate", **fine_tune), "disk", 470_000),
+            self._status(_base(BASE), "disk", 3_900_000),
+            self._status(_fine_tune(JSON), "disk", 470_000),
+            self._status(_fine_tune(VOICE), "disk", 470_000),
             ModelStatus(
-                ModelCard(BROKEN, "shop-broken", **fine_tune, problem="adapter_config.json is missing"),
+                _fine_tune(BROKEN, problem="adapter_config.json is missing"),
                 "failed",
                 reason="adapter_config.json is missing",
             ),
-            self._status(ModelCard(REMOTE, "thinker-2B", **base), "hub", 4_600_000_000, thinking=True),
-            self._status(ModelCard(UNLOADABLE, "too-large", **base), "hub", 61_000_000_000),
+            self._status(_base(REMOTE), "hub", 4_600_000_000, thinking=True),
+            self._status(_base(UNLOADABLE), "hub", 61_000_000_000),
         ]
 
     def status(self, model_id: str) -> ModelStatus:
@@ -123,14 +127,8 @@ class FakePlayground:
         self.requests.append(request)
         prompt = request.messages[-1].content
         yield Progress("waiting")
-        if request.model == BROKEN:
-            raise ModelLoadFailed(f"{BROKEN} cannot be run: adapter_config.json is missing")
-        if request.model == UNLOADABLE:
-            yield Progress("loading", 0.2)
-            raise ModelLoadFailed("out of memory: <b>61 GB</b> are needed, 16 GB are free")
-        async for event in self._load(prompt):
+        async for event in self._load(request, prompt):
             yield event
-        self.loaded.add(request.model)
         await self._pass(prompt, "first")
         if request.thinking:
             yield Delta("The person asks about a parcel.", (1, 2, 3), thinking=True)
@@ -138,16 +136,16 @@ class FakePlayground:
         for index, word in enumerate(words):
             if index == 3:
                 await self._pass(prompt, "middle")
-            if index % 4 == 3:
-                await asyncio.sleep(0)
             yield Delta(word if index == 0 else f" {word}", (index,))
-        if "break" in prompt:
+        if "break-off" in prompt:
             raise ModelLoadFailed("the device went away")
         yield _finish(request, len(prompt.split()), len(words))
 
     async def stream_all(
         self, requests: Sequence[GenerationRequest]
     ) -> AsyncGenerator[tuple[int, Event | PlaygroundError], None]:
+        if any("bug" in request.messages[-1].content for request in requests):
+            raise RuntimeError("a bug that nobody expects")
         inbox: asyncio.Queue[tuple[int, Event | PlaygroundError]] = asyncio.Queue()
 
         async def pump(index: int, request: GenerationRequest) -> None:
@@ -170,20 +168,33 @@ class FakePlayground:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _load(self, prompt: str) -> AsyncGenerator[Event, None]:
+    async def _load(self, request: GenerationRequest, prompt: str) -> AsyncGenerator[Event, None]:
+        if request.model == BROKEN:
+            raise ModelLoadFailed(f"{BROKEN} cannot be run: adapter_config.json is missing")
+        if request.model == UNLOADABLE:
+            yield Progress("loading", 0.2)
+            raise ModelLoadFailed("out of memory: <b>61 GB</b> are needed, 16 GB are free")
         if "gate-load" in prompt:
             yield Progress("downloading", 0.4, "1.8 of 4.6 GB")
             await self._pass(prompt, "load")
+        self.loaded.add(request.model)
         yield Progress("prefill")
 
     async def _pass(self, prompt: str, where: str) -> None:
         if f"gate-{where}" in prompt:
             await self.gate(where).wait()
 
-    def _status(
-        self, card: ModelCard, state: ModelState, size_bytes: int, *, thinking: bool = False
-    ) -> ModelStatus:
+    def _status(self, card: ModelCard, state: ModelState, size_bytes: int, *, thinking: bool = False) -> ModelStatus:
         return ModelStatus(card, "ready" if card.id in self.loaded else state, size_bytes, thinking)
+
+
+def _base(model_id: str) -> ModelCard:
+    return ModelCard(model_id, model_id.split("/")[1], "base", source="", context_length=1024)
+
+
+def _fine_tune(model_id: str, problem: str | None = None) -> ModelCard:
+    name = model_id.split("/")[1]
+    return ModelCard(model_id, name, "fine-tuned", "", base_model=BASE, adapter="a", problem=problem)
 
 
 def _answer(request: GenerationRequest) -> str:

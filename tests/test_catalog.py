@@ -540,9 +540,7 @@ def listed(tmp_path, adapter, more=""):
     return load(tmp_path, BASE + entry)
 
 
-@pytest.mark.parametrize(
-    "adapter", ["./nowhere", "/nowhere", "~/nowhere", "~nobody-here/x", "a/b/c", "x" * 5000]
-)
+@pytest.mark.parametrize("adapter", ["./nowhere", "/nowhere", "~/nowhere", "~nobody-here/x", "a/b/c", "x" * 5000])
 def test_a_listed_adapter_that_is_not_there(tmp_path, adapter):
     assert "no folder" in (listed(tmp_path, adapter).card("me/ft").problem or "")
 

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from huggingface_hub import constants
 
-from playground import hub, hub_errors
+from playground import hub
 from playground.errors import Cancelled, ModelLoadFailed
+from playground.hub import files, reasons
 
 COMMIT = "a" * 40
 
@@ -327,8 +328,8 @@ def test_a_repo_with_pickles_only(server):
 
 
 def test_a_full_disk_is_seen_before_the_download(server, monkeypatch):
-    usage = hub.shutil.disk_usage("/")._replace(free=1000)
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda path: usage)
+    usage = files.shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
     message = failure(server)
     assert "disk" in message
     assert server.asked == []
@@ -344,7 +345,7 @@ def test_a_full_disk_is_seen_before_the_download(server, monkeypatch):
     ],
 )
 def test_errors_of_the_machine(error, part):
-    assert part in hub_errors.reason("org/model", None, error, "https://hub")
+    assert part in reasons.reason("org/model", None, error, "https://hub")
 
 
 def test_the_size_is_unknown_without_network():

@@ -100,7 +100,8 @@ def test_without_eval_cases_the_examples_are_the_cases():
 
 def test_eval_cases_replace_the_examples_as_cases():
     rules = ["is-json", "max-length:20"]
-    spec = parse_spec(a_spec(eval_cases=[{"input": "who?", "assert": rules}, {"input": "why?", "expected": "so"}]))
+    cases = [{"input": "who?", "assert": rules}, {"input": "why?", "expected": "so"}]
+    spec = parse_spec(a_spec(eval_cases=cases))
     assert [case.input for case in spec.cases] == ["who?", "why?"]
     assert [str(rule) for rule in spec.cases[0].failures("a long answer, not JSON")] == rules
     assert spec.cases[0].failures("{}") == ()
@@ -108,7 +109,7 @@ def test_eval_cases_replace_the_examples_as_cases():
 
 
 def test_optional_parts():
-    spec = parse_spec({"name": "n", "system_prompt": "s", "base_model": "b/m", "id": "7", "description": None})
+    spec = parse_spec({"name": "n", "system_prompt": "s", "base_model": "b/m", "id": "7"})
     assert (spec.description, spec.guidelines, spec.cases, spec.id) == ("", (), (), "7")
 
 
@@ -128,7 +129,7 @@ def test_optional_parts():
         ({"eval_cases": {}}, "eval_cases: {}: "),
         ({"eval_cases": [{"input": "", "expected": "x"}]}, "eval_cases[0].input: '': "),
         ({"eval_cases": [{"input": "hi"}]}, "eval_cases[0]: {'input': 'hi'}: needs expected, assert or both"),
-        ({"eval_cases": [{"input": "hi", "assert": ["json"]}]}, "eval_cases[0].assert[0]: 'json': must begin"),
+        ({"eval_cases": [{"input": "hi", "assert": ["js"]}]}, "eval_cases[0].assert[0]: 'js': must begin"),
         ({"eval_cases": [{"input": "hi", "assert": ["is-json", 5]}]}, "eval_cases[0].assert[1]: 5: "),
     ],
 )

@@ -61,7 +61,14 @@ def test_marks_come_from_the_template() -> None:
     assert marks_of("plain") is None
 
 
-TEXTS = ["plain words", "naïve café", "日本語のテキスト", "🙂👩‍👩‍👧‍👦 family", "ends in half: é", " leading space"]
+TEXTS = [
+    "plain words",
+    "naïve café",
+    "日本語のテキスト",
+    "🙂👩‍👩‍👧‍👦 family",
+    "ends in half: é",
+    " leading space",
+]
 
 
 @pytest.mark.parametrize("text", TEXTS)

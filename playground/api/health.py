@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.routing import BaseRoute
+from starlette.routing import BaseRoute
 
 
 def routes() -> list[BaseRoute]:

@@ -110,9 +110,7 @@ class LocalEngine:
 
     def _make_loop(self, model: Any, name: str) -> Loop:
         rounds = self._base.dtype.itemsize < 4
-        return Loop(
-            TorchStepper(model), name, max_rows=self._max_rows, rounds=rounds, on_leave=self._after_answer
-        )
+        return Loop(TorchStepper(model), name, max_rows=self._max_rows, rounds=rounds, on_leave=self._after_answer)
 
     def _start(self, job: Job) -> None:
         try:
@@ -183,9 +181,7 @@ class LocalEngine:
         tune.num_uses += 1
         if tune.num_uses >= USES_BEFORE_MERGE and not tune.merging:
             tune.merging = True
-            threading.Thread(
-                target=self._merge_behind, args=(tune,), name=f"merge {card.id}", daemon=True
-            ).start()
+            threading.Thread(target=self._merge_behind, args=(tune,), name=f"merge {card.id}", daemon=True).start()
 
     def _merge_behind(self, tune: _FineTune) -> None:
         try:

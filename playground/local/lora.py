@@ -96,11 +96,9 @@ def read_adapter(folder: Path, model: nn.Module, base_id: str) -> Adapter:
 
 def scaling_of(config: LoraConfig, name: str) -> float:
     """What a module's low-rank product is multiplied by: alpha / rank, or / sqrt(rank) for rslora."""
-    rank = (config.rank_pattern or {}).get(
-        get_pattern_key((config.rank_pattern or {}).keys(), name), config.r
-    )
-    alphas = config.alpha_pattern or {}
-    alpha = alphas.get(get_pattern_key(alphas.keys(), name), config.lora_alpha)
+    ranks, alphas = config.rank_pattern or {}, config.alpha_pattern or {}
+    rank = ranks.get(get_pattern_key(list(ranks), name), config.r)
+    alpha = alphas.get(get_pattern_key(list(alphas), name), config.lora_alpha)
     return alpha / (rank**0.5 if config.use_rslora else rank)
 
 
@@ -117,7 +115,7 @@ def _read_config(folder: Path) -> LoraConfig:
         kind = json.loads(path.read_text())["peft_type"]
         if kind != "LORA":
             raise _refuse(folder, f"it is of type {kind!r}; only LORA adapters can be run")
-        config = LoraConfig.from_pretrained(folder)
+        config = LoraConfig.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _refuse(folder, f"adapter_config.json cannot be read: {error}") from error
     assert isinstance(config, LoraConfig)
@@ -136,9 +134,7 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
 
 
-def _mend_names(
-    tensors: dict[str, torch.Tensor], model: nn.Module
-) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _mend_names(tensors: dict[str, torch.Tensor], model: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
     """The tensors under the names that `model` uses, and a note where names had to be changed."""
     modules = {name for name, _ in model.named_modules()}
 
@@ -204,9 +200,7 @@ def _check_complete(
     base_id: str,
 ) -> None:
     """Every module that the configuration targets must have its factors in the file."""
-    missing = [
-        name for name, group in groups.items() if ("lora_A.weight" in group) != ("lora_B.weight" in group)
-    ]
+    missing = [name for name, group in groups.items() if ("lora_A.weight" in group) != ("lora_B.weight" in group)]
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and name not in groups and _targeted(config, name, groups):
             missing.append(name)
@@ -227,12 +221,11 @@ def _targeted(config: LoraConfig, name: str, groups: Mapping[str, Any]) -> bool:
     return name.split("layers.")[0] in shells and bool(check_target_module_exists(config, name))
 
 
-def _check_shapes(
-    folder: Path, name: str, group: Mapping[str, torch.Tensor], module: nn.Module, base_id: str
-) -> None:
+def _check_shapes(folder: Path, name: str, group: Mapping[str, torch.Tensor], module: nn.Module, base_id: str) -> None:
     weight = _weight(module)
     a, b = group["lora_A.weight"], group["lora_B.weight"]
-    expected = (tuple(weight.shape)[1], tuple(weight.shape)[0])
+    num_outputs, num_inputs = weight.shape
+    expected = (num_inputs, num_outputs)
     if (a.shape[1], b.shape[0]) != expected or a.shape[0] != b.shape[1]:
         raise _refuse(
             folder,
@@ -417,9 +410,7 @@ class _Hook:
         return out
 
 
-def _tuned_output(
-    adapter: Adapter, name: str, module: nn.Module, x: torch.Tensor, out: torch.Tensor
-) -> torch.Tensor:
+def _tuned_output(adapter: Adapter, name: str, module: nn.Module, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     """The output, float32, of a module that an adapter replaces (saved weights) or rescales (DoRA)."""
     replaced = adapter.saved.get(name)
     if replaced is not None:

@@ -64,7 +64,7 @@ def _share(model: nn.Module) -> Any:
 
 def _explicit(adapter: Adapter) -> LoraConfig:
     """The adapter's configuration with every module named in full, so that nothing is guessed again."""
-    config = copy.deepcopy(adapter.config)
+    config: Any = copy.deepcopy(adapter.config)
     config.inference_mode = False
     ranks = {
         name[: -len(".lora_A.weight")]: tensor.shape[0]
@@ -73,9 +73,7 @@ def _explicit(adapter: Adapter) -> LoraConfig:
     }
     if not ranks:
         return config
-    embeddings = [
-        name[: -len(".lora_embedding_A")] for name in adapter.tensors if name.endswith(".lora_embedding_A")
-    ]
+    embeddings = [name[: -len(".lora_embedding_A")] for name in adapter.tensors if name.endswith(".lora_embedding_A")]
     config.target_modules = {*ranks, *embeddings}
     config.layers_to_transform = None
     config.exclude_modules = None
@@ -95,7 +93,10 @@ def _exactly(name: str) -> str:
 def _changed(model: nn.Module, adapter: Adapter) -> list[nn.Module]:
     """The modules of which `adapter` changes something."""
     modules = dict(model.named_modules())
-    names = {owner_of(name.partition(".lora_")[0] if ".lora_" in name else name.rpartition(".")[0]) for name in adapter.tensors}
+    names = {
+        owner_of(name.partition(".lora_")[0] if ".lora_" in name else name.rpartition(".")[0])
+        for name in adapter.tensors
+    }
     return [modules[name] for name in sorted(names)]
 
 
@@ -116,4 +117,3 @@ def share_of_changed(model: nn.Module, view: nn.Module) -> tuple[int, int]:
         else:
             own += tensor.nbytes
     return own, shared
-

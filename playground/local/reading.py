@@ -20,9 +20,7 @@ class Reader:
     def __init__(self, tokenizer: Any, prompt: Prompt, stops: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._marks = _mark_ids(tokenizer, prompt)
-        self._splitter = ThinkingSplitter(
-            thinking=prompt.thinking, label=prompt.marks.label if prompt.marks else ""
-        )
+        self._splitter = ThinkingSplitter(thinking=prompt.thinking, label=prompt.marks.label if prompt.marks else "")
         self._matcher = StopMatcher(stops)
         self._restart()
 

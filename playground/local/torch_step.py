@@ -55,9 +55,7 @@ class TorchStepper:
             lane.cache = self._new_cache()
         start, end = lane.num_tokens, lane.num_tokens + len(token_ids)
         with torch.inference_mode(), using(Plan(((lane.adapter, lane.strength),))):
-            logits = self._forward(
-                [list(token_ids)], torch.arange(start, end)[None], None, lane.cache, num_logits
-            )
+            logits = self._forward([list(token_ids)], torch.arange(start, end)[None], None, lane.cache, num_logits)
         lane.num_tokens = end
         return logits[0]
 
@@ -152,7 +150,7 @@ class TorchStepper:
         length = max(lane.num_tokens for lane in lanes)
         if length < self._length:
             for layer in self._cache.layers:
-                _trim_layer(layer, self._length - length)
+                _trim_layer(layer, length)
         self._set_batch(lanes, self._cache, length)
 
     def _set_batch(self, lanes: list[Lane], cache: Any, length: int) -> None:
@@ -191,9 +189,9 @@ def _join_layer(ours: Any, theirs: Any, length: int) -> None:
             (ours.conv_states, theirs.conv_states),
             (ours.recurrent_states, theirs.recurrent_states),
         ):
-            for i in states:
-                if states[i] is not None:
-                    states[i] = torch.cat([states[i], own[i]])
+            for i, state in states.items():
+                if state is not None:
+                    states[i] = torch.cat([state, own[i]])
         return
     held = _held(ours, length)
     ours.keys = torch.cat([_pad_left(ours.keys, held), _pad_left(theirs.keys, held)])
@@ -202,14 +200,11 @@ def _join_layer(ours: Any, theirs: Any, length: int) -> None:
         ours.cumulative_length = length
 
 
-def _trim_layer(layer: Any, num_padding: int) -> None:
+def _trim_layer(layer: Any, length: int) -> None:
     """Cuts padding that all rows share; states without a time axis have none."""
     if isinstance(layer, DummyLayer | LinearAttentionLayer):
         return
-    held = layer.keys.shape[-2]
+    held = _held(layer, length)
     if isinstance(layer, DynamicSlidingWindowLayer):
-        layer.cumulative_length -= num_padding
-        held = _held(layer, layer.cumulative_length)
-    else:
-        held -= num_padding
+        layer.cumulative_length = length
     layer.keys, layer.values = layer.keys[..., -held:, :], layer.values[..., -held:, :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +73,7 @@ def load_base(card: ModelCard, watch: LoadWatch) -> Base:
     except Cancelled:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise ModelLoadFailed(
-            f"{card.id}: the files in {folder} cannot be loaded: {_first_line(error)}"
-        ) from error
+        raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_first_line(error)}") from error
     if card.chat_template:
         tokenizer.chat_template = card.chat_template
     model.eval().requires_grad_(False)
@@ -125,7 +123,8 @@ def release_memory() -> None:
 
 def _read_model(folder: Path, card: ModelCard, device: torch.device) -> Any:
     dtype = DTYPES[card.dtype] if card.dtype else "auto"
-    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
@@ -160,9 +159,7 @@ def _product(shape: list[int]) -> int:
 class _Bar:
     """Stands in for the progress bar of transformers; raises out of `update` when nobody waits."""
 
-    def __init__(
-        self, report: Callable[[float], None], iterable: Any = None, total: float | None = None
-    ) -> None:
+    def __init__(self, report: Callable[[float], None], iterable: Any = None, total: float | None = None) -> None:
         self._report, self._iterable, self.total, self.n = report, iterable, total, 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -182,14 +179,14 @@ class _Bar:
         return None
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
+        return lambda *_, **__: None
 
 
 @contextmanager
 def _progress_to(watch: LoadWatch, name: str) -> Iterator[None]:
-    def hook(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
+    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
         iterable = args[0] if args else kwargs.get("iterable")
-        total = kwargs.get("total") or (len(iterable) if hasattr(iterable, "__len__") else None)
+        total = kwargs.get("total") or (len(iterable) if isinstance(iterable, Sized) else None)
         return _Bar(lambda done: watch.report(Progress("loading", done, name)), iterable, total)
 
     previous = transformers_logging.set_tqdm_hook(hook)
@@ -211,7 +208,7 @@ def _cure_strided_head(model: Any) -> None:
     if head is None or model.device.type != "cpu" or model.dtype == torch.float32:
         return
 
-    def dense(module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def dense(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden = args[0]
         return (hidden.reshape(-1, hidden.shape[-1]).clone().view(hidden.shape), *args[1:])
 

@@ -21,19 +21,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError, XetDownloadError
 from huggingface_hub.utils import tqdm
 
 from playground.errors import Cancelled, ModelLoadFailed
-from playground.hub_errors import is_network_trouble, reason
-from playground.tensor_files import check_weights, weight_files, weights_bytes
+from playground.hub.reasons import is_network_trouble, reason
+from playground.hub.tensor_files import weight_files
 from playground.types import LoadWatch, Progress
-
-__all__ = [
-    "MODEL_FILES",
-    "check_weights",
-    "download",
-    "download_bytes",
-    "folder_on_disk",
-    "template_of",
-    "weights_bytes",
-]
 
 # What a model or an adapter needs, at the top of its repo; never pickles, never code.
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -160,18 +150,14 @@ def _missing(
     source: str, revision: str | None, patterns: Sequence[str], endpoint: str | None, timeout_s: float
 ) -> dict[str, int]:
     """Names and bytes of the wanted files that the cache does not hold, after one question to the Hub."""
-    info = HfApi(endpoint=endpoint).model_info(
-        source, revision=revision, files_metadata=True, timeout=timeout_s
-    )
+    info = HfApi(endpoint=endpoint).model_info(source, revision=revision, files_metadata=True, timeout=timeout_s)
     wanted = {
         file.rfilename: file.size or 0
         for file in info.siblings or ()
         if _matches(file.rfilename, patterns) and not _matches(file.rfilename, _NEVER)
     }
     if not any(name.endswith(".safetensors") for name in wanted):
-        raise ModelLoadFailed(
-            f"{source} has no safetensors weights: pickles are not loaded, since they can run code"
-        )
+        raise ModelLoadFailed(f"{source} has no safetensors weights: pickles are not loaded, since they can run code")
     return {
         name: num_bytes
         for name, num_bytes in wanted.items()

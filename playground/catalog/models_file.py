@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from playground.catalog.entry import MAX_CONTEXT, Entry
+from playground.catalog.yaml_file import Where, YamlFile, read_yaml
 from playground.errors import ConfigurationError
-from playground.models_entry import MAX_CONTEXT, Entry
-from playground.yaml_file import Where, YamlFile, read_yaml
 
 _TOP_KEYS = ("models", "adapter_dirs")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
@@ -261,9 +261,7 @@ def _template(text: str, folder: Path) -> str:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise ValueError(f"it must be a file that can be read, and {path} cannot: {reason}") from None
     if "{{" not in text and "{%" not in text:
-        raise ValueError(
-            "it must be a Jinja template (with {{ or {% in it) or a file's name ending in .jinja"
-        )
+        raise ValueError("it must be a Jinja template (with {{ or {% in it) or a file's name ending in .jinja")
     return text
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playground.errors import ModelLoadFailed
-from playground.tensor_files import tensor_bytes
+from playground.hub.tensor_files import tensor_bytes
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"

@@ -104,9 +104,7 @@ def _checked(file: Path, header: bytes, num_data_bytes: int) -> int:
     end = 0
     for begin, stop in spans:
         if begin != end or stop < begin:
-            raise ModelLoadFailed(
-                f"{file} has a broken safetensors header: its tensors overlap or leave gaps"
-            )
+            raise ModelLoadFailed(f"{file} has a broken safetensors header: its tensors overlap or leave gaps")
         end = stop
     if end > num_data_bytes:
         raise ModelLoadFailed(
@@ -114,8 +112,7 @@ def _checked(file: Path, header: bytes, num_data_bytes: int) -> int:
         )
     if end < num_data_bytes:
         raise ModelLoadFailed(
-            f"{file} holds {num_data_bytes - end:,} bytes more than its header names: "
-            "copy or download it again"
+            f"{file} holds {num_data_bytes - end:,} bytes more than its header names: copy or download it again"
         )
     return end
 

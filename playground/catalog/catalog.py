@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from playground.adapters_on_disk import (
+from playground.catalog.adapter_folders import (
     AdapterFolder,
     checkpoint_step,
     checkpoints_of,
     find_adapters,
     read_adapter,
 )
+from playground.catalog.entry import Entry
+from playground.catalog.models_file import ModelsFile, local_adapter, local_path, read_models_file
 from playground.errors import ModelLoadFailed, ModelNotFound
-from playground.models_entry import Entry
-from playground.models_file import ModelsFile, local_adapter, local_path, read_models_file
 from playground.types import ModelCard
 
 
@@ -204,9 +204,7 @@ def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:
     )
 
 
-def _discovered(
-    file: ModelsFile, bases: Mapping[str, ModelCard], listed: Sequence[ModelCard]
-) -> Iterator[ModelCard]:
+def _discovered(file: ModelsFile, bases: Mapping[str, ModelCard], listed: Sequence[ModelCard]) -> Iterator[ModelCard]:
     """Cards of the adapters in `adapter_dirs` that no entry names, with ids that nothing else has."""
     seen = {card.adapter for card in listed}
     taken = {*bases, *(card.id for card in listed)}
@@ -223,9 +221,7 @@ def _discovered(
             yield card
 
 
-def _discovered_card(
-    found: AdapterFolder, id: str, bases: Mapping[str, ModelCard], folder: Path
-) -> ModelCard:
+def _discovered_card(found: AdapterFolder, id: str, bases: Mapping[str, ModelCard], folder: Path) -> ModelCard:
     base = _base_named(found, bases.values(), folder)
     if base is not None:
         card = _over(base, id)
@@ -244,8 +240,7 @@ def _unknown_base(name: str | None) -> str:
     if name is None:
         return "its adapter_config.json does not name its base model: give it an entry of its own"
     return (
-        f"its base model {name!r} is not in the catalog: add an entry for it, or give this adapter an entry "
-        "of its own"
+        f"its base model {name!r} is not in the catalog: add an entry for it, or give this adapter an entry of its own"
     )
 
 

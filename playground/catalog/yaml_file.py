@@ -59,9 +59,7 @@ def read_yaml(file: Path) -> YamlFile:
     try:
         return _parse(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(
-            [f"{file}{_place(error, text)}: is not valid YAML: {_what(error)}"]
-        ) from error
+        raise ConfigurationError([f"{file}{_place(error, text)}: is not valid YAML: {_what(error)}"]) from error
     except (ValueError, RecursionError) as error:
         raise ConfigurationError([f"{file}: has a value that YAML cannot read: {error}"]) from error
 

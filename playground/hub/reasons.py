@@ -51,9 +51,7 @@ def _refusal(source: str, revision: str | None, error: HfHubHTTPError, endpoint:
     if isinstance(error, GatedRepoError):
         return f"{source} is gated: accept its licence at {page}, then {log_in}"
     if isinstance(error, RepositoryNotFoundError):
-        return (
-            f"there is no such model as {source} at {endpoint}, or it is private: check the id, or {log_in}"
-        )
+        return f"there is no such model as {source} at {endpoint}, or it is private: check the id, or {log_in}"
     if isinstance(error, RevisionNotFoundError):
         return f"{source} has no revision {revision!r}: look for its branches and tags at {page}"
     if isinstance(error, DisabledRepoError):

@@ -1,0 +1,496 @@
+"""The page in a real browser, clicked as a person clicks it.
+
+Most of it runs on the scripted service; what needs no script also runs on the real one with the demo.
+Every test also asserts that the browser had no error to report and asked no other host for anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+
+from playground.ui import build_page, launch_settings
+from tests.fakes import BROKEN, JSON, UNLOADABLE, FakePlayground
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+ROOT = Path(__file__).parent.parent
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WAIT_MS = 10_000
+MEASUREMENTS = ["First token", "Total", "Speed", "Prompt", "Answer", "Finish", "Seed", "Ran as"]
+
+
+class Person:
+    """Somebody at a browser."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.complaints: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self._watch(request.url))
+
+    def open(self, tab: str = "Compare") -> Person:
+        self.page.goto(self.url)
+        self.page.get_by_role("tab", name=tab).click()
+        expect(self.frame("left" if tab == "Compare" else "model")).to_be_visible()
+        return self
+
+    def ask(self, text: str, tab: str = "single", key: str = "Enter") -> None:
+        box = self.page.locator(f"#{tab}-prompt textarea")
+        box.fill(text)
+        box.press(key)
+
+    def pick(self, side: str, name: str) -> None:
+        picker = self.page.locator(f"#{side}-picker")
+        picker.get_by_role("combobox").click()
+        picker.get_by_role("option", name=re.compile(name)).click()
+        expect(picker.get_by_role("combobox")).to_have_value(re.compile(name))
+
+    def stop(self, tab: str) -> None:
+        self.page.locator(f"#{tab}-stop").click()
+
+    def frame(self, side: str) -> Locator:
+        return self.page.locator(f"#{side}-frame .pg-frame")
+
+    def answers(self, side: str) -> Locator:
+        return self.frame(side).locator(".pg-answer")
+
+    def text(self, side: str, index: int = -1) -> Locator:
+        return self.answers(side).nth(index).locator(".pg-text")
+
+    def problem(self, side: str) -> Locator:
+        return self.frame(side).get_by_role("alert")
+
+    def metric(self, side: str, name: str, index: int = -1) -> Locator:
+        return self.frame(side).locator(f'.pg-metrics [data-name="{name}"] dd').nth(index)
+
+    def expect_state(self, side: str, state: str, index: int = -1) -> None:
+        expect(self.answers(side).nth(index)).to_have_attribute("data-state", state, timeout=WAIT_MS)
+
+    def expect_idle(self, tab: str) -> None:
+        expect(self.page.locator(f"#{tab}-run")).to_be_enabled(timeout=WAIT_MS)
+        expect(self.page.locator(f"#{tab}-stop")).to_have_count(0)
+
+    def _hear(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _watch(self, url: str) -> None:
+        if not url.startswith((self.url, "data:", "blob:")):
+            self.complaints.append(f"asked {url}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} is not there")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        except Error as error:
+            pytest.skip(f"no browser: {error}")
+        yield browser
+        browser.close()
+
+
+def launched(service: Any) -> Iterator[str]:
+    page = build_page(service)
+    page.queue(default_concurrency_limit=None, api_open=False)
+    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_settings())
+    yield url
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def scripted() -> FakePlayground:
+    return FakePlayground()
+
+
+@pytest.fixture(scope="module")
+def scripted_url(scripted: FakePlayground) -> Iterator[str]:
+    yield from launched(scripted)
+
+
+@pytest.fixture(scope="module")
+def demo_url() -> str:
+    if not (ROOT / "demo" / "adapters" / "shop-json").is_dir():
+        pytest.skip("the demo's weights are not there")
+    pytest.skip("filled in when the program can be started from a test")
+    return ""
+
+
+@pytest.fixture
+def fake(scripted: FakePlayground) -> Iterator[FakePlayground]:
+    scripted.reset()
+    yield scripted
+    scripted.reset()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Person]]:
+    """Makes persons, each with a browser session of their own; at the end nobody may have complained."""
+    people: list[Person] = []
+
+    def come(url: str, **options: Any) -> Person:
+        context = browser.new_context(**{"viewport": DESKTOP, **options})
+        people.append(Person(context.new_page(), url))
+        return people[-1]
+
+    yield come
+    for person in people:
+        person.page.context.close()
+    assert [complaint for person in people for complaint in person.complaints] == []
+
+
+@pytest.fixture
+def person(visit: Callable[..., Person], scripted_url: str, fake: FakePlayground) -> Person:
+    return visit(scripted_url)
+
+
+@pytest.fixture(params=["scripted", "demo"])
+def page_url(request: pytest.FixtureRequest) -> str:
+    """The page over the scripted service, then over the real one with the demo's weights."""
+    if request.param == "scripted":
+        request.getfixturevalue("fake")
+    return request.getfixturevalue(f"{request.param}_url")
+
+
+# What needs no script: on the scripted service and on the real one.
+
+
+def test_a_newcomer_clicks_an_example_and_sees_both_sides(visit, page_url):
+    newcomer = visit(page_url).open()
+    newcomer.page.get_by_role("button", name="Where is my parcel?").click()
+    for side in ("left", "right"):
+        newcomer.expect_state(side, "done")
+        expect(newcomer.text(side)).not_to_be_empty()
+        assert newcomer.frame(side).locator(".pg-metrics dt").all_inner_texts() == MEASUREMENTS
+        expect(newcomer.metric(side, "Finish")).to_have_text(re.compile("stop|length"))
+    expect(newcomer.text("right").locator(".pg-json")).to_be_visible()
+    expect(newcomer.page.locator(".pg-difference")).to_contain_text("Only the right answer is JSON.")
+    newcomer.expect_idle("compare")
+    assert newcomer.metric("left", "Seed").inner_text() == newcomer.metric("right", "Seed").inner_text()
+
+
+def test_a_conversation_of_several_turns_keeps_each_answers_measurements(visit, page_url):
+    person = visit(page_url).open("Single")
+    person.pick("model", "shop-demo|Shop demo")
+    for number, question in enumerate(("Where is my parcel?", "How much is delivery?", "Thank you!")):
+        person.ask(question)
+        person.expect_state("model", "done", number)
+        expect(person.page.locator("#single-prompt textarea")).to_have_value("")
+        person.expect_idle("single")
+    expect(person.answers("model")).to_have_count(3)
+    for number in range(3):
+        expect(person.metric("model", "Total", number)).to_have_text(re.compile(r"\d (ms|s)$"))
+        expect(person.metric("model", "Prompt", number)).to_have_text(re.compile(r"^\d+ tok$"))
+
+
+def test_retry_and_edit(visit, page_url):
+    person = visit(page_url).open("Single")
+    for question in ("Where is my parcel?", "How much is delivery?"):
+        person.ask(question)
+        person.expect_state("model", "done")
+        person.expect_idle("single")
+    person.frame("model").get_by_role("button", name="Retry").last.click()
+    person.expect_state("model", "done", 1)
+    person.expect_idle("single")
+    expect(person.answers("model")).to_have_count(2)
+    person.frame("model").get_by_role("button", name="Edit").first.click()
+    person.page.get_by_label("Edited question").fill("Can I return a lamp?")
+    person.page.get_by_role("button", name="Ask again").click()
+    expect(person.frame("model").locator(".pg-bubble")).to_have_text(["Can I return a lamp?"])
+    person.expect_state("model", "done", 0)
+    person.expect_idle("single")
+    person.page.locator("#clear").click()
+    expect(person.answers("model")).to_have_count(0)
+
+
+def test_an_empty_prompt_is_answered_with_a_sentence(visit, page_url):
+    person = visit(page_url).open()
+    person.page.locator("#compare-run").click()
+    notice = person.page.locator("#compare-notice").get_by_role("alert")
+    expect(notice).to_contain_text("The prompt is empty")
+    person.ask("How much is delivery?", "compare", "Control+Enter")
+    person.expect_state("left", "done")
+    expect(notice).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone(visit, page_url, scheme):
+    person = visit(page_url, viewport=PHONE, color_scheme=scheme).open()
+    person.ask("Where is my parcel?", "compare")
+    person.expect_state("right", "done")
+    expect(person.page.locator(".pg-difference")).to_be_visible()
+    assert_fits(person.page)
+    person.page.get_by_role("tab", name="Single").click()
+    person.ask("Where is my parcel? " + "x" * 200)
+    person.expect_state("model", "done")
+    assert_fits(person.page)
+
+
+def assert_fits(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+
+
+# What needs the script.
+
+
+def test_the_first_look(person):
+    person.open()
+    assert person.page.locator("#left-picker input").input_value() == "shop-demo · on disk · 4 MB"
+    assert person.page.locator("#right-picker input").input_value() == "↳ shop-json · on disk · 470 kB"
+    person.page.locator("#left-picker input").click()
+    options = person.page.locator("#left-picker").get_by_role("option").all_inner_texts()
+    assert [option.strip("✓ \n") for option in options] == [
+        "shop-demo · on disk · 4 MB",
+        "↳ shop-json · on disk · 470 kB",
+        "↳ shop-pirate · on disk · 470 kB",
+        "↳ shop-broken · cannot be run: adapter_config.json is missing",
+        "thinker-2B · 4.6 GB to download",
+        "too-large · 61.0 GB to download",
+    ]
+    expect(person.page.get_by_label("Seed")).to_be_hidden()
+
+
+def test_both_sides_stream_at_the_same_time_and_nothing_jumps(person, fake):
+    person.open()
+    boxes = [person.frame(side).bounding_box() for side in ("left", "right")]
+    person.ask("Where is it? gate-middle", "compare")
+    expect(person.text("left")).to_have_text("Your parcel is")
+    expect(person.text("right")).to_contain_text("order_status")
+    for side in ("left", "right"):
+        person.expect_state(side, "streaming")
+    assert boxes == [person.frame(side).bounding_box() for side in ("left", "right")]
+    fake.gate("middle").open()
+    for side in ("left", "right"):
+        person.expect_state(side, "done")
+    assert boxes == [person.frame(side).bounding_box() for side in ("left", "right")]
+    left, right = fake.requests
+    assert left.messages == right.messages
+    assert left.sampling == right.sampling
+    assert left.sampling.seed is not None
+    assert not left.alone
+    assert not right.alone
+
+
+@pytest.mark.parametrize("where", ["load", "first", "middle"])
+def test_stop_in_compare(person, fake, where):
+    person.open()
+    person.ask(f"Where is it? gate-{where}", "compare")
+    assert fake.gate(where).reached.wait(10)
+    if where == "middle":
+        expect(person.text("left")).to_have_text("Your parcel is")
+    if where == "load":
+        bar = person.answers("left").get_by_role("progressbar")
+        expect(bar).to_have_attribute("aria-valuenow", "40")
+        expect(person.answers("left")).to_contain_text("Downloading · 40% · 1.8 of 4.6 GB")
+    person.stop("compare")
+    for side in ("left", "right"):
+        person.expect_state(side, "stopped")
+        expect(person.answers(side).locator(".pg-cut")).to_have_text("Stopped")
+        expect(person.metric(side, "Finish")).to_have_text("stopped")
+    assert fake.gate(where).closed.wait(5)
+    expect(person.text("left")).to_have_text("Your parcel is" if where == "middle" else "")
+    person.expect_idle("compare")
+    expect(person.page.locator(".pg-difference")).to_be_hidden()
+    person.ask("Where is it?", "compare")
+    person.expect_state("left", "done")
+
+
+def test_stop_in_single_keeps_the_part_and_goes_on_from_it(person, fake):
+    person.open("Single")
+    person.pick("model", "shop-demo")
+    person.ask("Where is it? gate-middle")
+    expect(person.text("model")).to_have_text("Your parcel is")
+    person.stop("single")
+    person.expect_state("model", "stopped")
+    person.expect_idle("single")
+    person.ask("And now? gate-first")
+    assert fake.gate("first").reached.wait(10)
+    person.stop("single")
+    person.expect_state("model", "stopped", 1)
+    person.expect_idle("single")
+    person.ask("Once more")
+    person.expect_state("model", "done", 2)
+    told = [message.content for message in fake.requests[-1].messages]
+    assert told == ["Where is it? gate-middle", "Your parcel is", "Once more"]
+    expect(person.metric("model", "Answer", 0)).to_have_text("3 tok")
+
+
+def test_a_closed_tab_frees_the_model(visit, scripted_url, fake):
+    person = visit(scripted_url).open()
+    person.ask("Where is it? gate-first", "compare")
+    assert fake.gate("first").reached.wait(10)
+    person.page.close()
+    assert fake.gate("first").closed.wait(10)
+
+
+def test_two_people_do_not_disturb_each_other(visit, scripted_url, fake):
+    one, two = (visit(scripted_url).open("Single") for _ in range(2))
+    for somebody in (one, two):
+        somebody.pick("model", "shop-demo")
+    one.ask("Mine. gate-middle")
+    expect(one.text("model")).to_have_text("Your parcel is")
+    two.ask("Something else")
+    two.expect_state("model", "done")
+    one.expect_state("model", "streaming")
+    one.stop("single")
+    one.expect_state("model", "stopped")
+    two.ask("A second question")
+    expect(two.text("model")).to_contain_text("This is answer 2.")
+    assert fake.requests[-1].messages[0].content == "Something else"
+
+
+def test_a_side_that_fails_leaves_the_other_alone(person, fake):
+    person.open()
+    person.pick("right", "too-large")
+    person.ask("Where is it?", "compare")
+    person.expect_state("left", "done")
+    person.expect_state("right", "failed")
+    expect(person.problem("right")).to_contain_text("The model could not be loaded")
+    expect(person.problem("right")).to_contain_text("out of memory: <b>61 GB</b> are needed")
+    expect(person.problem("right").locator("b")).to_have_count(0)
+    expect(person.text("right")).to_be_empty()
+    expect(person.problem("left")).to_be_hidden()
+    person.expect_idle("compare")
+    person.pick("right", "shop-json")
+    person.ask("Where is it?", "compare")
+    person.expect_state("right", "done")
+    expect(person.problem("right")).to_be_hidden()
+    assert [request.model for request in fake.requests].count(UNLOADABLE) == 1
+
+
+def test_errors_in_single_stay_out_of_the_conversation(person, fake):
+    person.open("Single")
+    person.pick("model", "shop-broken")
+    expect(person.page.locator("#model-note")).to_have_text("Cannot be run: adapter_config.json is missing")
+    person.ask("Hello?")
+    person.expect_state("model", "failed")
+    expect(person.problem("model")).to_contain_text("adapter_config.json is missing")
+    expect(person.text("model")).to_be_empty()
+    person.pick("model", "shop-demo")
+    person.frame("model").get_by_role("button", name="Retry").click()
+    person.expect_state("model", "done")
+    expect(person.problem("model")).to_be_hidden()
+    person.ask("Where is it? break-off")
+    person.expect_state("model", "failed", 1)
+    expect(person.answers("model").nth(1)).to_contain_text("Broken off by an error")
+    expect(person.problem("model")).to_contain_text("the device went away")
+    assert fake.requests[0].model == BROKEN
+
+
+def test_after_a_bug_the_buttons_come_back(person):
+    person.open("Single")
+    person.ask("a bug")
+    expect(person.problem("model")).to_contain_text("Something broke")
+    person.expect_idle("single")
+    person.ask("Where is it?")
+    person.expect_state("model", "done", 1)
+
+
+def test_text_of_a_model_stays_text(person):
+    person.open("Single")
+    person.pick("model", "shop-demo")
+    person.ask("a long answer")
+    person.expect_state("model", "done")
+    text = person.text("model")
+    expect(text.locator("strong")).to_have_text("Check the label.")
+    expect(text.locator("li")).to_have_count(4)
+    expect(text.locator("td")).to_have_text(["Packing", "1 day", "Delivery", "2–3 days"])
+    expect(text.locator("pre")).to_have_text('print("parcel")')
+    expect(text.locator("img, script, iframe, video, object, form")).to_have_count(0)
+    expect(text).to_contain_text('<img src="https://evil.example/leak.png" onerror="alert(1)">')
+    person.frame("model").get_by_role("button", name="Raw").click()
+    expect(text).to_contain_text("1. **Check the label.** The number starts with `SH-`.")
+
+
+def test_the_difference_by_sentence_and_by_field(person):
+    person.open()
+    person.pick("right", "shop-pirate")
+    person.ask("Where is it?", "compare")
+    difference = person.page.locator(".pg-difference")
+    expect(difference.locator("ins")).to_have_text(["Arr!"])
+    expect(difference.locator("del")).to_have_count(0)
+    person.pick("right", "shop-json")
+    person.pick("left", "shop-json")
+    person.ask("Where is it?", "compare")
+    expect(difference).to_contain_text("None: both answers are the same")
+
+
+def test_swap_takes_answers_along(person):
+    person.open()
+    person.ask("Where is it?", "compare")
+    person.expect_state("right", "done")
+    person.expect_idle("compare")
+    person.page.locator("#swap").click()
+    expect(person.text("left")).to_contain_text("order_status")
+    expect(person.page.locator("#left-picker input")).to_have_value(re.compile("shop-json"))
+    expect(person.page.locator(".pg-difference")).to_contain_text("Only the left answer is JSON.")
+
+
+def test_settings_reach_the_model(person, fake):
+    person.open("Single")
+    person.page.get_by_label("System prompt").fill("Be brief.")
+    person.page.locator("#temperature input[type=number]").fill("0.2")
+    person.page.locator("#temperature input[type=number]").press("Tab")
+    person.page.locator("#more button").first.click()
+    person.page.get_by_label("Seed").fill("42")
+    person.page.get_by_label("Stop strings").fill("END\n\\n\\n")
+    person.ask("Where is it?")
+    person.expect_state("model", "done")
+    request = fake.requests[-1]
+    assert request.model == JSON
+    assert [message.role for message in request.messages] == ["system", "user"]
+    assert (request.sampling.temperature, request.sampling.seed) == (0.2, 42)
+    assert request.sampling.stop == ("END", "\n\n")
+    assert request.alone
+    expect(person.metric("model", "Seed")).to_have_text("42")
+    person.page.get_by_label("Seed").fill("many")
+    person.ask("Where is it?")
+    expect(person.page.locator("#single-notice")).to_contain_text("'many' is not allowed")
+    person.expect_idle("single")
+
+
+def test_thinking_is_offered_where_a_model_thinks_and_shown_apart(person, fake):
+    person.open("Single")
+    person.page.locator("#more button").first.click()
+    expect(person.page.get_by_label("Seed")).to_be_visible()
+    expect(person.page.get_by_label("Thinking")).to_have_count(0)
+    person.pick("model", "thinker-2B")
+    person.page.get_by_label("Thinking").check()
+    person.ask("Where is it?")
+    person.expect_state("model", "done")
+    thinking = person.answers("model").locator("details")
+    expect(thinking).to_have_text("ThinkingThe person asks about a parcel.")
+    expect(thinking).not_to_have_attribute("open", "")
+    expect(person.text("model")).to_have_text("Your parcel is on its way. It comes tomorrow. This is answer 1.")
+    expect(person.page.locator("#model-picker input")).to_have_value("thinker-2B · loaded")
+
+
+def test_inference_off(visit):
+    for url in launched(FakePlayground(inference=False)):
+        person = visit(url).open()
+        expect(person.page.locator(".pg-off")).to_contain_text("Running is switched off")
+        expect(person.page.locator("#compare-run")).to_be_disabled()
+        person.ask("Where is it?", "compare")
+        expect(person.problem("left")).to_contain_text("Running is switched off here")

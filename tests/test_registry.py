@@ -1,0 +1,244 @@
+"""Loading once, letting go in time, leaving a load: scripted engines, real threads, gates instead of sleeps."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from playground.errors import ModelLoadFailed, PlaygroundError
+from playground.registry import Lease, Registry
+from playground.types import Engine, Job, LoadWatch, ModelCard, Progress
+
+PATIENCE = 20.0
+
+
+class ScriptedEngine:
+    def __init__(self, loader: ScriptedLoader, base: ModelCard) -> None:
+        self.loader, self.base, self.closed, self.prepared = loader, base, False, []
+
+    def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
+        self.prepared.append(card.id)
+        if card.id in self.loader.broken:
+            raise ModelLoadFailed(f"{card.id} is broken")
+
+    def submit(self, job: Job) -> None:
+        raise AssertionError("nothing is run here")
+
+    def memory_bytes(self) -> int:
+        return 0 if self.closed else 10
+
+    def close(self) -> None:
+        self.closed = True
+        self.loader.closed.append(self.base.id)
+
+
+@dataclass
+class ScriptedLoader:
+    """Loads when told to: each load waits for its gate, reporting all the while."""
+
+    gates: dict[str, threading.Event] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    loaded: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    in_use: list[int] = field(default_factory=list)
+    registry: Registry | None = None
+
+    def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
+        return 100 if base.id == "huge" else 10
+
+    def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
+        gate = self.gates.get(base.id)
+        while gate is not None and not gate.wait(0.01):
+            watch.report(Progress("loading", 0.5, base.id))
+        watch.report(Progress("loading", 1.0, base.id))
+        if base.id in self.broken:
+            raise ModelLoadFailed(f"{base.id} is broken")
+        self.loaded.append(base.id)
+        if self.registry:
+            self.in_use.append(self.registry.used_bytes())
+        return ScriptedEngine(self, base)
+
+
+def base(name: str) -> ModelCard:
+    return ModelCard(name, name, "base", f"/models/{name}")
+
+
+def tune(name: str, of: str) -> ModelCard:
+    return ModelCard(name, name, "fine-tuned", f"/models/{of}", base_model=of, adapter=f"/a/{name}")
+
+
+class Asked:
+    """One who waits."""
+
+    def __init__(self, registry: Registry, card: ModelCard) -> None:
+        self.progress: list[Progress] = []
+        self.inbox: queue.Queue[Any] = queue.Queue()
+        self.lease: Lease = registry.lease(card, self.progress.append, self.inbox.put)
+
+    def engine(self) -> ScriptedEngine:
+        outcome = self.inbox.get(timeout=PATIENCE)
+        if isinstance(outcome, PlaygroundError):
+            raise outcome
+        return outcome
+
+    def silent(self) -> bool:
+        return self.inbox.empty()
+
+
+def make(loader: ScriptedLoader, budget: int = 1000) -> Registry:
+    loader.registry = Registry(lambda card: base(card.base_model or card.id), loader, budget)
+    return loader.registry
+
+
+def test_a_base_is_loaded_once_however_many_ask() -> None:
+    loader = ScriptedLoader(gates={"a": threading.Event()})
+    registry = make(loader)
+    asked = [Asked(registry, card) for card in (base("a"), tune("t", "a"), base("a"), tune("u", "a"))]
+    assert all(one.silent() for one in asked)
+    assert registry.state(base("a")) == ("loading", "")
+    loader.gates["a"].set()
+    engines = {id(one.engine()) for one in asked}
+    assert len(engines) == 1
+    assert loader.loaded == ["a"]
+    assert registry.state(tune("t", "a")) == ("ready", "")
+    assert Asked(registry, tune("t", "a")).engine().prepared.count("t") == 1
+
+
+def test_who_waits_hears_how_far_it_is_also_who_comes_late() -> None:
+    loader = ScriptedLoader(gates={"a": threading.Event()})
+    registry = make(loader)
+    early = Asked(registry, base("a"))
+    while not early.progress:
+        threading.Event().wait(0.005)
+    late = Asked(registry, base("a"))
+    assert late.progress[0].stage == "loading"
+    loader.gates["a"].set()
+    early.engine(), late.engine()
+    assert early.progress[-1].fraction == 1.0
+
+
+def test_a_load_goes_on_while_one_waits_and_ends_when_all_have_left() -> None:
+    loader = ScriptedLoader(gates={"a": threading.Event()})
+    registry = make(loader)
+    first, second = Asked(registry, base("a")), Asked(registry, base("a"))
+    first.lease.release()
+    assert registry.state(base("a"))[0] == "loading"
+    second.lease.release()
+    while registry.state(base("a"))[0] is not None:
+        threading.Event().wait(0.005)
+    loader.gates["a"].set()
+    assert Asked(registry, base("a")).engine().base.id == "a"
+    assert loader.loaded == ["a"]
+    assert first.silent()
+    assert second.silent()
+
+
+def test_a_failed_load_tells_everybody_why_and_can_be_tried_again() -> None:
+    loader = ScriptedLoader(gates={"a": threading.Event()}, broken={"a"})
+    registry = make(loader)
+    asked = [Asked(registry, base("a")), Asked(registry, tune("t", "a"))]
+    loader.gates["a"].set()
+    for one in asked:
+        with pytest.raises(ModelLoadFailed, match="a is broken"):
+            one.engine()
+    assert registry.state(base("a")) == ("failed", "a is broken")
+    assert registry.used_bytes() == 0
+    loader.broken.clear()
+    assert Asked(registry, base("a")).engine().base.id == "a"
+    assert registry.state(base("a")) == ("ready", "")
+
+
+def test_a_broken_fine_tune_leaves_its_base_and_the_others_alone() -> None:
+    loader = ScriptedLoader(broken={"t"})
+    registry = make(loader)
+    bad, good = Asked(registry, tune("t", "a")), Asked(registry, tune("u", "a"))
+    with pytest.raises(ModelLoadFailed, match="t is broken"):
+        bad.engine()
+    good.engine()
+    assert registry.state(tune("t", "a"))[0] == "failed"
+    assert loader.loaded == ["a"]
+
+
+def test_what_cannot_fit_says_so_before_it_starts() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader, budget=50)
+    with pytest.raises(ModelLoadFailed, match="memory"):
+        Asked(registry, base("huge")).engine()
+    assert loader.loaded == []
+
+
+def test_the_least_recently_used_that_nobody_holds_goes() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader, budget=20)
+    held, idle = Asked(registry, base("a")), Asked(registry, base("b"))
+    held.engine(), idle.engine()
+    idle.lease.release()
+    Asked(registry, base("c")).engine()
+    assert loader.closed == ["b"]
+    assert registry.used_bytes() == 20
+
+
+def test_where_all_are_held_the_newcomer_waits_for_one_to_end() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader, budget=10)
+    holder = Asked(registry, base("a"))
+    holder.engine()
+    newcomer = Asked(registry, base("b"))
+    while not newcomer.progress:
+        threading.Event().wait(0.005)
+    assert newcomer.progress[-1].stage == "waiting"
+    assert newcomer.silent()
+    # The base that is to go takes no new answers, or the newcomer could wait for ever.
+    while registry.state(base("a"))[0] == "ready":
+        threading.Event().wait(0.005)
+    late = Asked(registry, base("a"))
+    assert late.silent()
+    holder.lease.release()
+    newcomer.engine()
+    assert late.silent()
+    newcomer.lease.release()
+    late.engine()
+    assert loader.closed == ["a", "b"]
+    assert max(loader.in_use) <= 10
+
+
+def test_four_clients_over_three_bases_with_room_for_two() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader, budget=20)
+    failures: list[BaseException] = []
+
+    def client(offset: int) -> None:
+        try:
+            for i in range(30):
+                one = Asked(registry, base("abc"[(i + offset) % 3]))
+                assert not one.engine().closed
+                one.lease.release()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
+            failures.append(error)
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)
+    assert max(loader.in_use) <= 20
+
+
+def test_closing_lets_go_of_everything() -> None:
+    loader = ScriptedLoader(gates={"b": threading.Event()})
+    registry = make(loader)
+    Asked(registry, base("a")).engine()
+    waiting = Asked(registry, base("b"))
+    registry.close()
+    with pytest.raises(PlaygroundError, match="shutting down"):
+        waiting.engine()
+    assert loader.closed == ["a"]
+    with pytest.raises(PlaygroundError, match="shutting down"):
+        Asked(registry, base("a"))
