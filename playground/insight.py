@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal
@@ -17,7 +17,8 @@ Kind = Literal["same", "changed", "removed", "added"]
 MAX_PIECES = 1500
 """Beyond this many sentences a side only the common start and end are told from the rest."""
 
-_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*\s+|[。！？]+|\n+|$)|\s+", re.DOTALL)
+# Where a sentence or line ends. Looks back rather than ahead, so that no text takes quadratic time.
+_END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["'”’)\]])\s+|\n\s*|(?<=[。！？])""")
 _FENCED = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 
@@ -76,8 +77,9 @@ def is_json(text: str) -> bool:
 def _pieces(text: str) -> list[str]:
     """Sentences and lines, each with the white space that follows it; blank pieces join the one before."""
     pieces: list[str] = []
-    for match in _SENTENCE.finditer(text):
-        piece = match.group()
+    start = 0
+    for end in [*(match.end() for match in _END.finditer(text)), len(text)]:
+        piece, start = text[start:end], end
         if pieces and not piece.strip():
             pieces[-1] += piece
         elif piece:
@@ -89,7 +91,7 @@ def _key(piece: str) -> str:
     return " ".join(piece.split())
 
 
-def _opcodes(lefts: list[str], rights: list[str]) -> list[tuple[str, int, int, int, int]]:
+def _opcodes(lefts: list[str], rights: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
     if max(len(lefts), len(rights)) <= MAX_PIECES:
         return SequenceMatcher(None, lefts, rights, autojunk=False).get_opcodes()
     shortest = min(len(lefts), len(rights))

@@ -18,6 +18,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
+from playground.settings import read_settings
 from playground.ui import build_page, launch_settings
 from tests.fakes import BROKEN, JSON, UNLOADABLE, FakePlayground
 
@@ -131,11 +132,18 @@ def scripted_url(scripted: FakePlayground) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def demo_url() -> str:
+def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The whole program over the demo's weights, as `python app.py` starts it."""
     if not (ROOT / "demo" / "adapters" / "shop-json").is_dir():
         pytest.skip("the demo's weights are not there")
-    pytest.skip("filled in when the program can be started from a test")
-    return ""
+    from app import App
+
+    home = str(tmp_path_factory.mktemp("home"))
+    program = App(read_settings(["--home", home, "--port", "0"], {}))
+    page, url = program.launch()
+    yield url
+    page.close()
+    program.close()
 
 
 @pytest.fixture

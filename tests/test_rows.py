@@ -229,3 +229,23 @@ def test_merged_and_attached_agree_and_the_base_stays(house: House, name: str) -
     own, shared = share_of_changed(base.model, view)
     assert own == extra_bytes(base.model, adapter)
     assert own + shared == base.num_bytes
+
+
+def test_steps_that_always_fail_end_the_rows_one_by_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = house.load()
+    model = engine._base.model
+    forward = model.forward
+
+    def forward_without_room_for_two(*args: Any, **kwargs: Any) -> Any:
+        if kwargs["input_ids"].shape[0] > 1:
+            raise RuntimeError("can't allocate memory, made to fail")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", forward_without_room_for_two)
+    try:
+        small, large = list(range(10, 15)), list(range(10, 70))
+        rows = [start(engine, house.base, greedy(house.base.id, ids, 50)) for ids in (small, large)]
+        assert "out of memory" in rows[1].error().message
+        assert list(rows[0].answer().token_ids) == house.alone(None, 1.0, small, 50)
+    finally:
+        engine.close()

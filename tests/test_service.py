@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_two_sides_stream_at_the_same_time(door: Door) -> None:
     order = asyncio.run(run())
     first, last = ([order.index(i) for i in (0, 1)], [len(order) - order[::-1].index(i) for i in (0, 1)])
     assert max(first) < min(last)
-    assert sum(a != b for a, b in zip(order, order[1:], strict=False)) > 50
+    assert sum(a != b for a, b in itertools.pairwise(order)) > 50
 
 
 def test_one_side_that_fails_does_not_stop_the_other(door: Door) -> None:
@@ -267,8 +268,7 @@ def engine_of(registry: Registry) -> LocalEngine:
 
 
 def is_idle(registry: Registry) -> bool:
-    loop = engine_of(registry)._loop
-    return not (loop._waiting or loop._filling or loop._running) and not any(s.held for s in registry._slots.values())
+    return engine_of(registry)._loop.is_idle() and not any(slot.held for slot in registry._slots.values())
 
 
 async def until(condition: Callable[[], bool]) -> None:

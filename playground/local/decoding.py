@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 256
 """Prompt tokens taken in between two steps of the rows that stream."""
+MAX_RESTARTS = 2
+"""So often a row's cache is made anew after a step that failed, before rows are given up."""
 
 
 class Stepper(Protocol):
@@ -74,11 +76,13 @@ class Loop:
         self, stepper: Stepper, name: str, *, max_rows: int, rounds: bool, on_leave: Callable[[Row], None]
     ) -> None:
         self._stepper, self._max_rows, self._rounds, self._on_leave = stepper, max_rows, rounds, on_leave
+        self._changed = threading.Condition()
+        # Shared with the threads that add rows; all else is the loop's own.
+        self._arrived: list[Row] = []
+        self._closed = False
         self._waiting: deque[Row] = deque()
         self._filling: deque[Row] = deque()
         self._running: list[Row] = []
-        self._changed = threading.Condition()
-        self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"loop {name}", daemon=True)
         self._thread.start()
 
@@ -86,10 +90,15 @@ class Loop:
         """Takes a row and returns at once."""
         with self._changed:
             if not self._closed:
-                self._waiting.append(row)
+                self._arrived.append(row)
                 self._changed.notify()
                 return
         row.job.emit(InternalError("the model was unloaded before the answer began"))
+
+    def is_idle(self) -> bool:
+        """Whether no row waits or runs."""
+        with self._changed:
+            return not (self._arrived or self._waiting or self._filling or self._running)
 
     def close(self) -> None:
         """Ends the thread; rows still under way get an error."""
@@ -100,21 +109,29 @@ class Loop:
             self._thread.join()
 
     def _run(self) -> None:
-        with torch.inference_mode():
-            while self._wait_for_work():
-                self._drop_cancelled()
-                self._admit()
-                if self._filling:
-                    self._guard_fill(self._filling[0])
-                if self._running:
-                    self._guard_step()
-        for row in [*self._waiting, *self._filling, *self._running]:
-            self._end(row, InternalError("the model was unloaded in the middle of the answer"))
+        try:
+            with torch.inference_mode():
+                while self._wait_for_work():
+                    self._drop_cancelled()
+                    self._admit()
+                    if self._filling:
+                        self._guard_fill(self._filling[0])
+                    if self._running:
+                        self._guard_step()
+        finally:
+            with self._changed:
+                self._closed = True
+                self._waiting.extend(self._arrived)
+                self._arrived = []
+            for row in [*self._waiting, *self._filling, *self._running]:
+                self._end(row, InternalError("the model was unloaded in the middle of the answer"))
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            while not (self._closed or self._waiting or self._filling or self._running):
+            while not (self._closed or self._arrived or self._waiting or self._filling or self._running):
                 self._changed.wait()
+            self._waiting.extend(self._arrived)
+            self._arrived = []
             return not self._closed
 
     def _drop_cancelled(self) -> None:
@@ -123,11 +140,10 @@ class Loop:
                 self._end(row, Cancelled("the answer was stopped"))
 
     def _admit(self) -> None:
-        with self._changed:
-            while self._waiting and len(self._filling) + len(self._running) < self._max_rows:
-                row = self._waiting.popleft()
-                row.started_at = time.perf_counter()
-                self._filling.append(row)
+        while self._waiting and len(self._filling) + len(self._running) < self._max_rows:
+            row = self._waiting.popleft()
+            row.started_at = time.perf_counter()
+            self._filling.append(row)
 
     # One chunk of one prompt
 
@@ -167,7 +183,6 @@ class Loop:
             for row in rows:
                 row.exact = False
         for row, row_logits in zip(rows, logits, strict=True):
-            row.restarts = 0
             try:
                 self._take_token(row, row_logits)
             except PlaygroundError as error:
@@ -177,17 +192,19 @@ class Loop:
                 self._end(row, _as_error(error))
 
     def _recover(self, rows: list[Row], error: PlaygroundError) -> None:
-        """A forward that broke off leaves the caches half-written: every row is prefilled again, which is
-        exact. A row that breaks twice in a row ends; the other ones are then tried one by one."""
+        """A forward that broke off leaves the caches half-written, so every row is prefilled again. Where that
+        was tried often enough, the row that takes the most memory ends, and the others go on without it."""
         self._stepper.reset()
+        if all(row.restarts >= MAX_RESTARTS for row in rows):
+            heaviest = max(rows, key=lambda row: len(row.prompt_ids) + len(row.out))
+            rows.remove(heaviest)
+            self._end(heaviest, error)
         for row in rows:
             row.restarts += 1
-            self._running.remove(row)
-            if row.restarts > 1:
-                self._end(row, error)
-                continue
+            row.exact = not self._rounds
             row.lane = Lane(row.lane.adapter, row.lane.strength)
             row.num_ready = 0
+            self._running.remove(row)
             self._filling.append(row)
 
     def _take_token(self, row: Row, logits: torch.Tensor) -> None:

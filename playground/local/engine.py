@@ -9,7 +9,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,11 @@ class LocalEngine:
     def submit(self, job: Job) -> None:
         """Takes a job; its prompt is made and checked in a thread of its own."""
         try:
-            self._intake.submit(self._start, job)
+            starting = self._intake.submit(self._start, job)
         except RuntimeError:
             job.emit(InternalError("the model was unloaded before the answer began"))
+        else:
+            starting.add_done_callback(lambda done: _tell_if_dropped(done, job))
 
     def memory_bytes(self) -> int:
         """Base, adapters and merged views, in bytes."""
@@ -209,6 +211,11 @@ class LocalEngine:
             except BaseException:
                 tune.merged_bytes = 0
                 raise
+
+
+def _tell_if_dropped(starting: Future[None], job: Job) -> None:
+    if starting.cancelled():
+        job.emit(InternalError("the model was unloaded before the answer began"))
 
 
 class LocalLoader:
