@@ -18,8 +18,6 @@ from playground.types import GenerationRequest, Message
 class Tokenizer(Protocol):
     """The few things asked of a tokenizer (transformers' fast ones have them)."""
 
-    chat_template: Any
-
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
     def __call__(self, text: str, **kwargs: Any) -> Any: ...
     def __len__(self) -> int: ...
@@ -37,9 +35,12 @@ class Prompt:
     marks: ThinkingMarks | None = None
 
 
-def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int) -> Prompt:
-    """The prompt of a request; raises `InvalidRequest` where it does not fit the model."""
-    prompt = _chat(tokenizer, request) if request.messages else _raw(tokenizer, request)
+def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int, chat_template: str | None) -> Prompt:
+    """The prompt of a request; raises `InvalidRequest` where it does not fit the model.
+
+    `chat_template` is the one to use, None for a model that has none and so completes raw text.
+    """
+    prompt = _chat(tokenizer, request, chat_template) if request.messages else _raw(tokenizer, request)
     num_tokens = len(prompt.token_ids)
     param = "messages" if request.messages else "prompt"
     if num_tokens >= context_length + (request.sampling.max_tokens == 0):
@@ -63,11 +64,11 @@ def _raw(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
     return Prompt(token_ids, None)
 
 
-def _chat(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
-    if not tokenizer.chat_template:
+def _chat(tokenizer: Tokenizer, request: GenerationRequest, chat_template: str | None) -> Prompt:
+    if chat_template is None:
         return _completion(tokenizer, request)
-    text = render(tokenizer, request.messages, thinking=request.thinking)
-    marks = marks_of(str(tokenizer.chat_template))
+    text = render(tokenizer, request.messages, chat_template, thinking=request.thinking)
+    marks = marks_of(chat_template)
     open_at = text.rfind(marks.open) if marks else -1
     thinking = marks is not None and open_at > text.rfind(marks.close)
     return Prompt(_ids(tokenizer, text), text, thinking, marks)
@@ -85,7 +86,7 @@ def _completion(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
     return Prompt(tuple(tokenizer(text)["input_ids"]), text)
 
 
-def render(tokenizer: Tokenizer, messages: Sequence[Message], *, thinking: bool) -> str:
+def render(tokenizer: Tokenizer, messages: Sequence[Message], chat_template: str, *, thinking: bool) -> str:
     """The template's text, ready for the model's answer; raises `InvalidRequest` where the template refuses."""
     conversation = [{"role": message.role, "content": message.content} for message in messages]
     # A conversation that ends in an assistant's turn is one to be continued, not answered.
@@ -93,6 +94,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, thinking: bool)
     try:
         return tokenizer.apply_chat_template(
             conversation,
+            chat_template=chat_template,
             tokenize=False,
             add_generation_prompt=not continued,
             continue_final_message=continued,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
 
 from playground import hub
 from playground.catalog import Catalog
@@ -37,6 +38,7 @@ class Playground:
 
     def __init__(self, catalog: Catalog, registry: Registry, *, inference: bool = True) -> None:
         self._catalog, self._registry, self.inference = catalog, registry, inference
+        self._download_sizes = hub.DownloadSizes()
 
     def models(self) -> list[ModelStatus]:
         """Every model with its state, each base followed by its fine-tunes."""
@@ -134,16 +136,41 @@ class Playground:
             return ModelStatus(card, "failed", reason=card.problem)
         state, reason = self._registry.state(card)
         base = self._catalog.base_of(card)
-        folder = None if base.endpoint else hub.folder_on_disk(base.source, base.revision)
-        template = card.chat_template or base.chat_template or (hub.template_of(folder) if folder else None)
+        if base.endpoint:
+            return ModelStatus(card, state or "disk", reason=reason)
+        folder = hub.folder_on_disk(base.source, base.revision)
+        template = self._template(card, folder)
         return ModelStatus(
             card=card,
-            state=state or ("disk" if folder or base.endpoint else "hub"),
-            size_bytes=hub.weights_bytes(folder) if folder else None,
+            state=state or ("disk" if self._to_download(card, base, folder) is None else "hub"),
+            size_bytes=self._size_bytes(card, base, folder),
             thinking="enable_thinking" in (template or ""),
             chat=template is not None or folder is None,
             reason=reason,
         )
+
+    def _template(self, card: ModelCard, folder: Path | None) -> str | None:
+        own = hub.folder_on_disk(card.adapter, card.adapter_revision) if card.adapter else None
+        found = (hub.template_of(place) for place in (own, folder) if place is not None)
+        return card.chat_template or next((template for template in found if template), None)
+
+    def _to_download(self, card: ModelCard, base: ModelCard, folder: Path | None) -> tuple[str, str | None] | None:
+        """The repo that must be fetched first, None where all is on this disk."""
+        if folder is None:
+            return base.source, base.revision
+        if card.adapter and hub.folder_on_disk(card.adapter, card.adapter_revision) is None:
+            return card.adapter, card.adapter_revision
+        return None
+
+    def _size_bytes(self, card: ModelCard, base: ModelCard, folder: Path | None) -> int | None:
+        missing = self._to_download(card, base, folder)
+        if missing is not None:
+            return self._download_sizes.of(*missing)
+        try:
+            return hub.weights_bytes(folder) if folder else None
+        except ModelLoadFailed:
+            # Broken files are told when somebody runs the model; a list must not fail for one of them.
+            return None
 
 
 def fold(deltas: Sequence[Delta], finish: Finish) -> Answer:

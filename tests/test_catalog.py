@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,26 @@ def test_a_fine_tune_has_its_base_settings_unless_it_says_otherwise(tmp_path):
     assert (one.endpoint, one.merge, one.description, one.owner) == ("http://gpu:8000/v1", "auto", "", None)
     assert (two.name, two.context_length, two.dtype, two.merge) == ("Two", 50, "float32", "never")
     assert (two.chat_template, two.endpoint, two.owner) == ("{{ own }}", "https://other/v1", "alice")
-    assert catalog.base_of(one) == catalog.base_of(two) == catalog.card("org/base")
+    base = catalog.card("org/base")
+    assert catalog.base_of(one) == base
+    assert catalog.base_of(two) == replace(base, dtype="float32", endpoint="https://other/v1")
+
+
+def test_an_adapter_that_says_another_base_is_listed_with_its_reason(tmp_path):
+    make_adapter(tmp_path / "lora", base="org/other")
+    entries = """
+        models:
+        - {id: org/base}
+        - {id: org/other}
+        - {id: wrong, base_model: org/base, adapter: ./lora}
+        - {id: right, base_model: org/other, adapter: ./lora}
+    """
+    catalog = load(tmp_path, entries)
+    problem = catalog.card("wrong").problem
+    assert problem is not None
+    assert "org/other" in problem
+    assert "org/base" in problem
+    assert catalog.card("right").problem is None
 
 
 def test_a_chat_template_in_a_file(tmp_path):

@@ -42,6 +42,9 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     tiny.save_base("starcoder2", root / "raw", template=None)
     tiny.save_adapter("llama", root / "llama", root / "one", 1)
     tiny.save_adapter("llama", root / "llama", root / "two", 2)
+    (tiny.save_adapter("llama", root / "llama", root / "own", 3) / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|user|>ME: {{ m.content }}<|end|>{% endfor %}"
+    )
     tiny.save_adapter("phi3", tiny.save_base("phi3", root / "phi3"), root / "foreign")
     playground, registry = open_door(
         root,
@@ -49,6 +52,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
             {"id": "tiny/llama", "path": "llama", "context_length": 200},
             {"id": "tiny/one", "base_model": "tiny/llama", "adapter": "./one"},
             {"id": "tiny/two", "base_model": "tiny/llama", "adapter": "./two"},
+            {"id": "tiny/own", "base_model": "tiny/llama", "adapter": "./own", "context_length": 60},
             {"id": "tiny/foreign", "base_model": "tiny/llama", "adapter": "./foreign"},
             {"id": "tiny/gone", "base_model": "tiny/llama", "adapter": "./nowhere"},
             {"id": "tiny/bf16", "path": "bf16"},
@@ -220,6 +224,15 @@ def test_a_model_without_a_template_completes_raw_text(door: Door) -> None:
     with pytest.raises(InvalidRequest, match="no chat template"):
         complete(playground, GenerationRequest("tiny/raw", system))
     assert not playground.status("tiny/raw").chat
+
+
+def test_a_fine_tune_is_asked_with_the_template_it_was_trained_with(door: Door) -> None:
+    playground, _, root = door
+    tokenizer: Any = AutoTokenizer.from_pretrained(root / "llama")
+    answer = complete(playground, ask("tiny/own", "hi"))
+    assert answer.finish.usage.num_prompt_tokens == len(tokenizer("<|user|>ME: hi<|end|>")["input_ids"])
+    with pytest.raises(InvalidRequest, match="holds 60"):
+        complete(playground, ask("tiny/own", "word " * 60))
 
 
 def test_a_prompt_over_the_context_is_refused_before_any_work(door: Door) -> None:

@@ -61,7 +61,8 @@ class Catalog:
             return card
         if card.base_model is None or card.base_model not in self.cards:
             raise ModelLoadFailed(f"{card.id}: {card.problem or 'its base model is not in the catalog'}")
-        return self.cards[card.base_model]
+        base = self.cards[card.base_model]
+        return replace(base, dtype=card.dtype, device=card.device, endpoint=card.endpoint)
 
 
 def load_catalog(path: Path) -> Catalog:
@@ -134,7 +135,9 @@ def _over(base: ModelCard, id: str) -> ModelCard:
     )
 
 
-def _fine_tune_cards(entry: Entry, base: ModelCard, folder: Path) -> Iterator[ModelCard]:
+def _fine_tune_cards(
+    entry: Entry, base: ModelCard, bases: Mapping[str, ModelCard], folder: Path
+) -> Iterator[ModelCard]:
     """The card of an entry and those of the checkpoints in its folder."""
     of_base = _over(base, entry.id)
     card = replace(
@@ -161,7 +164,7 @@ def _fine_tune_cards(entry: Entry, base: ModelCard, folder: Path) -> Iterator[Mo
         adapter=os.path.realpath(path),
         run=card.id if checkpoints else None,
         step=checkpoint_step(path),
-        problem=card.problem or (None if card.endpoint else _listed_problem(path)),
+        problem=card.problem or (None if card.endpoint else _listed_problem(path, base, bases, folder)),
     )
     for found in checkpoints:
         yield _checkpoint_card(card, found)
@@ -170,7 +173,7 @@ def _fine_tune_cards(entry: Entry, base: ModelCard, folder: Path) -> Iterator[Mo
 def _listed(file: ModelsFile, bases: Mapping[str, ModelCard]) -> Iterator[ModelCard]:
     """Each fine-tune's entry, followed by those checkpoints of its folder that have no entry themselves."""
     groups = [
-        list(_fine_tune_cards(entry, bases[entry.base_model], file.folder))
+        list(_fine_tune_cards(entry, bases[entry.base_model], bases, file.folder))
         for entry in file.entries
         if entry.base_model is not None
     ]
@@ -182,12 +185,16 @@ def _listed(file: ModelsFile, bases: Mapping[str, ModelCard]) -> Iterator[ModelC
         yield from (card for card in checkpoints if card.adapter not in own and card.id not in ids)
 
 
-def _listed_problem(path: Path) -> str | None:
+def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard], folder: Path) -> str | None:
     if not os.path.lexists(path):
         return f"there is no folder {path}"
     if not os.path.isdir(path):
         return f"{path} is not a folder"
-    return read_adapter(path).problem
+    found = read_adapter(path)
+    trained_on = _base_named(found, bases.values(), folder)
+    if found.problem is None and trained_on is not None and trained_on.source != base.source:
+        return f"its adapter_config.json says that it was trained on {trained_on.id}, and its entry says {base.id}"
+    return found.problem
 
 
 def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:

@@ -33,12 +33,22 @@ USES_BEFORE_MERGE = 2
 """After so many answers by itself a fine-tune is worth the time and the memory of a merged view."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a model is spoken to: a fine-tune may have been trained with a template of its own."""
+
+    context_length: int
+    chat_template: str | None
+    end_ids: frozenset[int]
+
+
 @dataclass(slots=True, eq=False)
 class _FineTune:
     """An adapter that was read, and the loop over its merged view where there is one."""
 
     card: ModelCard
     adapter: Adapter
+    asked: _Asked
     merged: Loop | None = None
     merged_bytes: int = 0
     merging: bool = False
@@ -67,7 +77,7 @@ class LocalEngine:
             card.adapter, card.adapter_revision, watch, patterns=ADAPTER_FILES
         )
         adapter = read_adapter(Path(folder), self._base.model, self._base.card.id)
-        tune = _FineTune(card, adapter, notes=adapter.notes)
+        tune = _FineTune(card, adapter, self._asked_of(card, Path(folder)), notes=adapter.notes)
         if adapter.attachable is not None and card.merge == "never":
             raise ModelLoadFailed(
                 f"{card.id}: merge is set to never, and {adapter.attachable}, which only a merged view can run"
@@ -127,7 +137,8 @@ class LocalEngine:
 
     def _row(self, job: Job) -> tuple[Loop, Row]:
         request, base = job.request, self._base
-        prompt = encode(base.tokenizer, request, base.context_length)
+        asked = self._asked(job.card)
+        prompt = encode(base.tokenizer, request, asked.context_length, asked.chat_template)
         self._check_bias(request.sampling.logit_bias)
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(48)
         loop, view, adapter, notes = self._place(job)
@@ -135,8 +146,8 @@ class LocalEngine:
             job=job,
             lane=Lane(adapter, request.strength),
             prompt_ids=prompt.token_ids,
-            room=min(request.sampling.max_tokens, base.context_length - len(prompt.token_ids)),
-            end_ids=base.end_ids,
+            room=min(request.sampling.max_tokens, asked.context_length - len(prompt.token_ids)),
+            end_ids=asked.end_ids,
             reader=Reader(base.tokenizer, prompt, request.sampling.stop),
             sampler=Sampler(request.sampling, seed),
             seed=seed,
@@ -144,6 +155,21 @@ class LocalEngine:
             notes=(*base.notes, *notes),
         )
         return loop, row
+
+    def _asked(self, card: ModelCard) -> _Asked:
+        if card.adapter is not None:
+            return self._fine_tunes[card.id].asked
+        return _Asked(self._base.context_length, self._base.chat_template, self._base.end_ids)
+
+    def _asked_of(self, card: ModelCard, folder: Path) -> _Asked:
+        """Its entry's template, else the one that lies with the adapter, else the base's."""
+        base = self._base
+        template = card.chat_template or hub.template_of(folder) or base.chat_template
+        return _Asked(
+            min(base.context_length, card.context_length or base.context_length),
+            template,
+            base.end_ids | weights.end_ids(base.model, base.tokenizer, template),
+        )
 
     def _check_bias(self, bias: Any) -> None:
         num_tokens = self._base.model.config.get_text_config(decoder=True).vocab_size

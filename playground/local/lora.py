@@ -37,11 +37,12 @@ _MENDS = (("model.language_model.", "model."), ("model.", "model.language_model.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """One module's low-rank change: `a` (rank, inputs) and `b` (outputs, rank), float32, the adapter's
-    scaling folded into `b`; `column_scale` (outputs,) is DoRA's magnitude over norm, None for plain LoRA."""
+    """One module's low-rank change, `scaling` · b · a: `a` (rank, inputs) and `b` (outputs, rank), float32.
+    `column_scale` (outputs,) is DoRA's magnitude over norm, None for plain LoRA."""
 
     a: torch.Tensor
     b: torch.Tensor
+    scaling: float
     column_scale: torch.Tensor | None = None
 
 
@@ -60,8 +61,12 @@ class Adapter:
 
     def num_bytes(self) -> int:
         """Memory it takes beside the base, in bytes."""
-        own = sum(t.nbytes for f in self.factors.values() for t in (f.a, f.b))
-        return own + sum(t.nbytes for tensors in self.saved.values() for t in tensors.values())
+        ours = list(self.tensors.values())
+        for factors in self.factors.values():
+            ours += [t for t in (factors.a, factors.b, factors.column_scale) if t is not None]
+        for saved in self.saved.values():
+            ours += saved.values()
+        return sum(tensor.nbytes for tensor in {tensor.data_ptr(): tensor for tensor in ours}.values())
 
 
 def read_adapter(folder: Path, model: nn.Module, base_id: str) -> Adapter:
@@ -131,7 +136,8 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise _refuse(folder, f"{FILE} is broken or cut short: {error}") from error
     if not tensors:
         raise _refuse(folder, f"{FILE} holds no tensors")
-    return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    # peft computes with LoRA in float32 whatever the file has; one copy serves rows and merges.
+    return {name.removeprefix(PREFIX): tensor.float() for name, tensor in tensors.items()}
 
 
 def _mend_names(tensors: dict[str, torch.Tensor], model: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -269,17 +275,19 @@ def _weight_device(model: nn.Module) -> torch.device:
 
 def _to(factors: Factors, device: torch.device) -> Factors:
     scale = factors.column_scale
-    return Factors(factors.a.to(device), factors.b.to(device), None if scale is None else scale.to(device))
+    return Factors(
+        factors.a.to(device), factors.b.to(device), factors.scaling, None if scale is None else scale.to(device)
+    )
 
 
 def _factors(config: LoraConfig, name: str, group: Mapping[str, torch.Tensor], module: nn.Module) -> Factors:
-    a = group["lora_A.weight"].float()
-    b = group["lora_B.weight"].float() * scaling_of(config, name)
+    a, b = group["lora_A.weight"], group["lora_B.weight"]
+    scaling = scaling_of(config, name)
     magnitude = group.get("lora_magnitude_vector")
     if magnitude is None:
-        return Factors(a, b)
+        return Factors(a, b, scaling)
     weight = _weight(module).float().cpu()
-    return Factors(a, b, magnitude.float() / torch.linalg.vector_norm(weight + b @ a, dim=1))
+    return Factors(a, b, scaling, magnitude / torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1))
 
 
 # Running
@@ -346,8 +354,8 @@ class Plan:
             total += own.a.shape[0]
         mask = torch.zeros(len(plain), 1, total, device=device)
         for i, (_, adapter, strength) in enumerate(plain):
-            start = starts[adapter]
-            mask[i, 0, start : start + adapter.factors[name].a.shape[0]] = strength
+            start, own = starts[adapter], adapter.factors[name]
+            mask[i, 0, start : start + own.a.shape[0]] = strength * own.scaling
         rows = self._rows([row for row, _, _ in plain], device)
         return _Fused(rows, torch.cat([f.a for f in factors]), torch.cat([f.b for f in factors], 1), mask)
 
@@ -417,7 +425,7 @@ def _tuned_output(adapter: Adapter, name: str, module: nn.Module, x: torch.Tenso
         return F.linear(x, replaced["weight"], replaced.get("bias", getattr(module, "bias", None))).float()
     factors = adapter.factors[name]
     assert factors.column_scale is not None
-    low_rank = F.linear(F.linear(x.float(), factors.a), factors.b)
+    low_rank = F.linear(F.linear(x.float(), factors.a), factors.b) * factors.scaling
     bias = getattr(module, "bias", None)
     if bias is None:
         return factors.column_scale * (out + low_rank)

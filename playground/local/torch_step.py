@@ -205,6 +205,6 @@ def _trim_layer(layer: Any, length: int) -> None:
     if isinstance(layer, DummyLayer | LinearAttentionLayer):
         return
     held = _held(layer, length)
-    if isinstance(layer, DynamicSlidingWindowLayer):
+    if hasattr(layer, "cumulative_length"):
         layer.cumulative_length = length
     layer.keys, layer.values = layer.keys[..., -held:, :], layer.values[..., -held:, :]

@@ -37,6 +37,7 @@ class Base:
     dtype: torch.dtype
     device: torch.device
     context_length: int
+    chat_template: str | None
     end_ids: frozenset[int]
     num_bytes: int
     notes: tuple[str, ...] = ()
@@ -74,10 +75,9 @@ def load_base(card: ModelCard, watch: LoadWatch) -> Base:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_first_line(error)}") from error
-    if card.chat_template:
-        tokenizer.chat_template = card.chat_template
     model.eval().requires_grad_(False)
     _cure_strided_head(model)
+    chat_template = card.chat_template or default_template(tokenizer)
     context_length, notes = _context_length(card, model.config.get_text_config(decoder=True))
     return Base(
         card=card,
@@ -86,7 +86,8 @@ def load_base(card: ModelCard, watch: LoadWatch) -> Base:
         dtype=model.dtype,
         device=device,
         context_length=context_length,
-        end_ids=_end_ids(model, tokenizer),
+        chat_template=chat_template,
+        end_ids=end_ids(model, tokenizer, chat_template),
         num_bytes=sum(tensor.nbytes for _, tensor in tensors_of(model)),
         notes=notes,
     )
@@ -229,26 +230,31 @@ def _context_length(card: ModelCard, config: Any) -> tuple[int, tuple[str, ...]]
     return length, ()
 
 
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+def default_template(tokenizer: Any) -> str | None:
+    """The chat template that a tokenizer came with; of several named ones the one called default."""
+    template = tokenizer.chat_template
+    return template.get("default") if isinstance(template, dict) else template or None
+
+
+def end_ids(model: Any, tokenizer: Any, chat_template: str | None) -> frozenset[int]:
     """The union of what generation config, tokenizer and the template's end of turn say."""
     ids: set[int] = set()
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids.update(configured if isinstance(configured, list) else [configured] if configured is not None else [])
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
-    turn_end = _turn_end_id(tokenizer)
+    turn_end = _turn_end_id(tokenizer, chat_template) if chat_template else None
     if turn_end is not None:
         ids.add(turn_end)
     return frozenset(ids)
 
 
-def _turn_end_id(tokenizer: Any) -> int | None:
+def _turn_end_id(tokenizer: Any, chat_template: str) -> int | None:
     """The special token that the template writes right after an assistant's words."""
-    if not tokenizer.chat_template:
-        return None
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": _PROBE}]
     with suppress(Exception):  # a template may refuse anything; then it tells nothing
-        tail = tokenizer.apply_chat_template(turns, tokenize=False).rsplit(_PROBE, 1)[1]
+        text = tokenizer.apply_chat_template(turns, chat_template=chat_template, tokenize=False)
+        tail = text.rsplit(_PROBE, 1)[1]
         first = tokenizer(tail.lstrip(), add_special_tokens=False)["input_ids"][:1]
         if first and first[0] in tokenizer.added_tokens_decoder:
             return first[0]
