@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 from playground import hub
 from playground.catalog import Catalog
-from playground.errors import ModelLoadFailed, PlaygroundError, PlaygroundUnavailable, broken_rule
+from playground.errors import InternalError, ModelLoadFailed, PlaygroundError, PlaygroundUnavailable, broken_rule
 from playground.registry import Registry
 from playground.types import (
     Answer,
@@ -28,6 +29,8 @@ from playground.types import (
     ModelStatus,
     Progress,
 )
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.25
 """A stream yields at least this often, so that a consumer who has gone is noticed in a long prefill too."""
@@ -120,6 +123,10 @@ class Playground:
                     inbox.put_nowait((index, event))
         except PlaygroundError as error:
             inbox.put_nowait((index, error))
+        except Exception:
+            # A bug of ours must end this side, or whoever reads would wait for ever.
+            log.exception("an answer broke off")
+            inbox.put_nowait((index, InternalError("the answer broke off; the log says why")))
 
     def _runnable(self, request: GenerationRequest) -> ModelCard:
         if not self.inference:
@@ -166,8 +173,9 @@ class Playground:
         missing = self._to_download(card, base, folder)
         if missing is not None:
             return self._download_sizes.of(*missing)
+        own = hub.folder_on_disk(card.adapter, card.adapter_revision) if card.adapter else folder
         try:
-            return hub.weights_bytes(folder) if folder else None
+            return hub.weights_bytes(own) if own else None
         except ModelLoadFailed:
             # Broken files are told when somebody runs the model; a list must not fail for one of them.
             return None

@@ -139,7 +139,7 @@ class FakePlayground:
             yield Delta(word if index == 0 else f" {word}", (index,))
         if "break-off" in prompt:
             raise ModelLoadFailed("the device went away")
-        yield _finish(request, len(prompt.split()), len(words))
+        yield _finish(request, len(self.requests), len(prompt.split()), len(words))
 
     async def stream_all(
         self, requests: Sequence[GenerationRequest]
@@ -200,7 +200,9 @@ def _fine_tune(model_id: str, problem: str | None = None) -> ModelCard:
 def _answer(request: GenerationRequest) -> str:
     prompt = request.messages[-1].content
     if request.model == JSON:
-        return JSON_ANSWER
+        return JSON_ANSWER.replace("high", "low") if "no hurry" in prompt else JSON_ANSWER
+    if "as json" in prompt:
+        return JSON_ANSWER.replace("high", "low").replace(', "days": 7', "")
     if "long" in prompt:
         return LONG_ANSWER
     num_turns = sum(message.role == "user" for message in request.messages)
@@ -208,7 +210,8 @@ def _answer(request: GenerationRequest) -> str:
     return f"{voice}Your parcel is on its way. It comes tomorrow. This is answer {num_turns}."
 
 
-def _finish(request: GenerationRequest, num_prompt: int, num_completion: int) -> Finish:
+def _finish(request: GenerationRequest, drawn: int, num_prompt: int, num_completion: int) -> Finish:
     timing = Timing(queued_ms=0.0, load_ms=0.0, first_token_ms=120.4, decode_ms=900.0, total_ms=1020.4)
     usage = Usage(num_prompt_tokens=num_prompt, num_completion_tokens=num_completion)
-    return Finish("stop", usage, timing, view="base", seed=request.sampling.seed or 7)
+    seed = drawn if request.sampling.seed is None else request.sampling.seed
+    return Finish("stop", usage, timing, view="base" if request.model == BASE else "attached", seed=seed)

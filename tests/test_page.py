@@ -6,9 +6,11 @@ Every test also asserts that the browser had no error to report and asked no oth
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
+from playground.errors import Overloaded
 from playground.settings import read_settings
 from playground.ui import build_page, launch_settings
+from playground.ui.streaming import Session
 from tests.fakes import BROKEN, JSON, UNLOADABLE, FakePlayground
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -132,6 +136,11 @@ def scripted_url(scripted: FakePlayground) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def inventory_url() -> Iterator[str]:
+    yield from launched(FakePlayground(inference=False))
+
+
+@pytest.fixture(scope="module")
 def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The whole program over the demo's weights, as `python app.py` starts it."""
     if not (ROOT / "demo" / "adapters" / "shop-json").is_dir():
@@ -182,6 +191,72 @@ def page_url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue(f"{request.param}_url")
 
 
+# Batches, without a browser.
+
+
+async def counting(until: int, error: Exception | None = None) -> AsyncGenerator[int, None]:
+    for number in range(until):
+        yield number
+        await asyncio.sleep(0)
+    if error:
+        raise error
+
+
+async def collected(session: Session, events: AsyncGenerator[int, None]) -> list[int]:
+    numbers: list[int] = []
+    async for batch in session.batches(events):
+        numbers += batch
+        await asyncio.sleep(0.005)
+    return numbers
+
+
+def test_no_event_is_lost_when_the_stream_ends_behind_a_slow_reader():
+    async def run() -> None:
+        for until in range(0, 400, 7):
+            assert await collected(Session(), counting(until)) == list(range(until))
+
+    asyncio.run(run())
+
+
+def test_an_error_comes_after_all_that_came_before_it():
+    async def run() -> None:
+        numbers: list[int] = []
+        try:
+            async for batch in Session().batches(counting(5, Overloaded("full"))):
+                numbers += batch
+        except Overloaded:
+            numbers.append(-1)
+        assert numbers == [0, 1, 2, 3, 4, -1]
+
+    asyncio.run(run())
+
+
+def test_stop_and_closing_both_close_the_stream():
+    async def run(end: Callable[[Session], None]) -> bool:
+        closed = asyncio.Event()
+
+        async def endless() -> AsyncGenerator[int, None]:
+            try:
+                yield 1
+                await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        session = Session()
+        async with aclosing(session.batches(endless())) as batches:
+            async for _ in batches:
+                end(session)
+                if end is left:
+                    break
+        return closed.is_set()
+
+    def left(_: Session) -> None:
+        return None
+
+    assert asyncio.run(run(Session.stop))
+    assert asyncio.run(run(left))
+
+
 # What needs no script: on the scripted service and on the real one.
 
 
@@ -219,7 +294,9 @@ def test_retry_and_edit(visit, page_url):
         person.ask(question)
         person.expect_state("model", "done")
         person.expect_idle("single")
+    seed = person.metric("model", "Seed", 1).inner_text()
     person.frame("model").get_by_role("button", name="Retry").last.click()
+    expect(person.metric("model", "Seed", 1)).not_to_have_text(re.compile(f"^({seed}|–)$"))
     person.expect_state("model", "done", 1)
     person.expect_idle("single")
     expect(person.answers("model")).to_have_count(2)
@@ -243,9 +320,9 @@ def test_an_empty_prompt_is_answered_with_a_sentence(visit, page_url):
     expect(notice).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone(visit, page_url, scheme):
-    person = visit(page_url, viewport=PHONE, color_scheme=scheme).open()
+def test_a_phone_in_the_dark(visit, page_url):
+    person = visit(page_url, viewport=PHONE, color_scheme="dark").open()
+    assert person.page.evaluate("document.body.classList.contains('dark')")
     person.ask("Where is my parcel?", "compare")
     person.expect_state("right", "done")
     expect(person.page.locator(".pg-difference")).to_be_visible()
@@ -289,6 +366,7 @@ def test_both_sides_stream_at_the_same_time_and_nothing_jumps(person, fake):
     for side in ("left", "right"):
         person.expect_state(side, "streaming")
     assert boxes == [person.frame(side).bounding_box() for side in ("left", "right")]
+    person.page.get_by_role("button", name="How much is delivery?").click()
     fake.gate("middle").open()
     for side in ("left", "right"):
         person.expect_state(side, "done")
@@ -440,6 +518,11 @@ def test_the_difference_by_sentence_and_by_field(person):
     expect(difference.locator("ins")).to_have_text(["Arr!"])
     expect(difference.locator("del")).to_have_count(0)
     person.pick("right", "shop-json")
+    person.ask("Where is it? as json", "compare")
+    expect(difference).to_contain_text("2 of 4 fields differ.")
+    expect(difference.locator("th")).to_have_text(["Field", "Left · shop-demo", "Right · shop-json"])
+    expect(difference.locator("tr.pg-changed td")).to_have_text(["priority", '"low"', '"high"'])
+    expect(difference.locator("tr.pg-added td")).to_have_text(["order.days", "absent", "7"])
     person.pick("left", "shop-json")
     person.ask("Where is it?", "compare")
     expect(difference).to_contain_text("None: both answers are the same")
@@ -495,10 +578,10 @@ def test_thinking_is_offered_where_a_model_thinks_and_shown_apart(person, fake):
     expect(person.page.locator("#model-picker input")).to_have_value("thinker-2B · loaded")
 
 
-def test_inference_off(visit):
-    for url in launched(FakePlayground(inference=False)):
-        person = visit(url).open()
-        expect(person.page.locator(".pg-off")).to_contain_text("Running is switched off")
-        expect(person.page.locator("#compare-run")).to_be_disabled()
-        person.ask("Where is it?", "compare")
-        expect(person.problem("left")).to_contain_text("Running is switched off here")
+def test_inference_off(visit, inventory_url):
+    person = visit(inventory_url).open()
+    expect(person.page.locator(".pg-off")).to_contain_text("Running is switched off")
+    expect(person.page.locator("#compare-run")).to_be_disabled()
+    expect(person.page.get_by_role("button", name="How much is delivery?")).to_be_disabled()
+    person.ask("Where is it?", "compare")
+    expect(person.problem("left")).to_contain_text("Running is switched off here")

@@ -16,7 +16,14 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from playground.catalog import load_catalog
-from playground.errors import InvalidRequest, ModelLoadFailed, ModelNotFound, PlaygroundError, PlaygroundUnavailable
+from playground.errors import (
+    InternalError,
+    InvalidRequest,
+    ModelLoadFailed,
+    ModelNotFound,
+    PlaygroundError,
+    PlaygroundUnavailable,
+)
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.registry import Registry
 from playground.service import Playground
@@ -58,6 +65,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
             {"id": "tiny/bf16", "path": "bf16"},
             {"id": "tiny/thinks", "path": "thinks"},
             {"id": "tiny/raw", "path": "raw"},
+            {"id": "somebody/on-the-hub"},
         ],
     )
     yield playground, registry, root
@@ -169,6 +177,25 @@ def test_one_side_that_fails_does_not_stop_the_other(door: Door) -> None:
 
     last = asyncio.run(run())
     assert isinstance(last[0], ModelLoadFailed)
+    assert isinstance(last[1], Finish)
+
+
+def test_a_bug_in_one_side_ends_that_side(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground = door[0]
+    stream = playground.stream
+
+    def broken_stream(request: GenerationRequest) -> Any:
+        if request.model == "tiny/one":
+            raise ZeroDivisionError("made to fail")
+        return stream(request)
+
+    monkeypatch.setattr(playground, "stream", broken_stream)
+
+    async def run() -> dict[int, Any]:
+        return {side: event async for side, event in playground.stream_all([ask("tiny/one"), ask("tiny/llama")])}
+
+    last = asyncio.run(run())
+    assert isinstance(last[0], InternalError)
     assert isinstance(last[1], Finish)
 
 
@@ -333,6 +360,14 @@ def test_switched_off_inference_lists_and_runs_nothing(door: Door) -> None:
     with pytest.raises(PlaygroundUnavailable):
         complete(playground, ask("tiny/llama"))
     registry.close()
+
+
+def test_a_hub_model_without_a_network_says_so_and_the_rest_lives_on(door: Door) -> None:
+    with pytest.raises(ModelLoadFailed, match="network") as caught:
+        complete(door[0], ask("somebody/on-the-hub"))
+    assert "somebody/on-the-hub" in caught.value.message
+    assert door[0].status("somebody/on-the-hub").state == "failed"
+    assert complete(door[0], ask("tiny/llama")).finish
 
 
 def test_states_are_listed_as_they_are(door: Door) -> None:

@@ -1,0 +1,73 @@
+"""Takes the pictures of the documentation from a running page.
+
+    python docs/screenshots.py [http://127.0.0.1:7860] [docs/images]
+
+Knows what a person clicks, and nothing of the program behind the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+DESKTOP, PHONE = (1280, 800), (390, 844)
+QUESTION = "Where is my parcel? I ordered a lamp last week."
+FOLLOW_UP = "How much is delivery?"
+DONE = '.pg-answer[data-state="done"]'
+
+
+def visit(browser: Browser, url: str, size: tuple[int, int], scheme: str) -> Page:
+    width, height = size
+    page = browser.new_page(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+        device_scale_factor=2,
+    )
+    page.goto(url)
+    page.locator("#left-frame .pg-frame").wait_for()
+    return page
+
+
+def ask(page: Page, tab: str, question: str, number: int = 0) -> None:
+    box = page.locator(f"#{tab}-prompt textarea")
+    box.fill(question)
+    box.press("Enter")
+    for side in ("left", "right") if tab == "compare" else ("model",):
+        page.locator(f"#{side}-frame").locator(DONE).nth(number).wait_for(timeout=120_000)
+    page.locator(f"#{tab}-run").wait_for()
+
+
+def take(page: Page, path: Path, *, whole: bool = False) -> None:
+    page.mouse.move(0, 0)
+    page.screenshot(path=path, full_page=whole, animations="disabled")
+    print(path)
+    page.close()
+
+
+def main(url: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        for scheme in ("light", "dark"):
+            page = visit(browser, url, DESKTOP, scheme)
+            ask(page, "compare", QUESTION)
+            take(page, folder / f"compare-{scheme}.png", whole=True)
+            page = visit(browser, url, DESKTOP, scheme)
+            page.get_by_role("tab", name="Single").click()
+            for number, question in enumerate((QUESTION, FOLLOW_UP)):
+                ask(page, "single", question, number)
+            take(page, folder / f"single-{scheme}.png")
+        page = visit(browser, url, PHONE, "light")
+        ask(page, "compare", QUESTION)
+        take(page, folder / "phone.png", whole=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(
+        sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:7860",
+        Path(sys.argv[2] if len(sys.argv) > 2 else "docs/images"),
+    )

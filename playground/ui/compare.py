@@ -1,0 +1,204 @@
+"""The Compare tab: one prompt, two models, two answers at the same time, and what differs.
+
+Knows the service and the panes. Both sides get the same messages, settings and seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from playground.errors import PlaygroundError
+from playground.insight import Segment, difference, is_json, json_difference
+from playground.types import GenerationRequest, ModelStatus
+from playground.ui import catalog_view
+from playground.ui.composer import Composer, composer, listen, messages_of, on_failure, require_prompt
+from playground.ui.controls import Controls, read
+from playground.ui.pane import MOUNT, Pane, drawn, pane, require_model, side_view
+from playground.ui.streaming import LiveAnswer, Session, View, answer_all
+
+if TYPE_CHECKING:
+    from playground.service import Playground
+
+Updates = dict[Any, Any]
+NO_DIFFERENCE: View = {"summary": "", "segments": [], "fields": [], "names": []}
+SIDES = ("Left", "Right")
+
+
+class Comparison(Session):
+    """What a browser session's tab holds: the run, and the answers it left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[LiveAnswer] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """The components of the tab."""
+
+    composer: Composer
+    swap: gr.Button
+    left: Pane
+    right: Pane
+    difference: gr.HTML
+    session: gr.State
+
+    @property
+    def panes(self) -> tuple[Pane, Pane]:
+        return self.left, self.right
+
+    def frames(self, answers: Sequence[LiveAnswer | None]) -> Updates:
+        return {
+            pane.frame: side_view(side, answer) for pane, side, answer in zip(self.panes, SIDES, answers, strict=True)
+        }
+
+
+def compare(models: Sequence[ModelStatus], examples: Sequence[str], enabled: bool) -> Compare:
+    """Renders the tab where it is called."""
+    chosen = catalog_view.first_pair(models)
+    parts = composer("compare", "Ask both models the same", examples, enabled)
+    with gr.Row(equal_height=False, elem_classes="pg-sides"):
+        with gr.Column(min_width=0, elem_classes="pg-side"):
+            left = pane("Left", models, chosen[0], side_view("Left", None))
+        swap = gr.Button("⇄", size="sm", min_width=0, scale=0, elem_id="swap", elem_classes="pg-swap")
+        with gr.Column(min_width=0, elem_classes="pg-side"):
+            right = pane("Right", models, chosen[1], side_view("Right", None))
+    script = "playground.difference(element, props, trigger, watch)"
+    differing = drawn(NO_DIFFERENCE, MOUNT, script, "difference")
+    return Compare(parts, swap, left, right, differing, gr.State(Comparison()))
+
+
+def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Dependency]:
+    """Connects the tab's buttons; returns the events that run models."""
+    inputs = {tab.session, tab.composer.prompt, tab.left.picker, tab.right.picker, *settings.inputs}
+    outputs = {*tab.composer.outputs, tab.left.frame, tab.right.frame, tab.difference, tab.swap}
+
+    def runner(example: str | None) -> Any:
+        async def run(values: Mapping[Any, Any]) -> AsyncIterator[Updates]:
+            prompt = example or values[tab.composer.prompt]
+            async with aclosing(_run(tab, settings, playground, values, prompt)) as updates:
+                async for update in updates:
+                    yield update
+
+        return run
+
+    box = tab.composer
+    events = [listen([box.run.click, box.prompt.submit], runner(None), inputs, outputs)]
+    for chip in box.examples:
+        events.append(listen(chip.click, runner(str(chip.value)), inputs, outputs))
+
+    async def stop(session: Comparison) -> Updates:
+        session.stop()
+        return box.stopping() if session.busy else _idle(tab)
+
+    async def broke(session: Comparison) -> Updates:
+        session.broke()
+        return {**_idle(tab), **tab.frames(session.answers or [None, None])}
+
+    async def swap(values: Mapping[Any, Any]) -> Updates:
+        session: Comparison = values[tab.session]
+        session.answers.reverse()
+        pickers = {tab.left.picker: values[tab.right.picker], tab.right.picker: values[tab.left.picker]}
+        answers = session.answers or [None, None]
+        return {**pickers, **tab.frames(answers), tab.difference: await differing(session.answers)}
+
+    listen(box.stop.click, stop, [tab.session], outputs, queue=False)
+    swapped = outputs | {tab.left.picker, tab.right.picker}
+    listen(tab.swap.click, swap, {tab.session, tab.left.picker, tab.right.picker}, swapped)
+    on_failure(events, broke, tab.session, outputs)
+    return events
+
+
+async def _run(
+    tab: Compare, settings: Controls, playground: Playground, values: Mapping[Any, Any], prompt: str
+) -> AsyncGenerator[Updates, None]:
+    session: Comparison = values[tab.session]
+    if session.busy:
+        yield tab.composer.unchanged()
+        return
+    try:
+        requests = _requests(tab, settings, values, prompt)
+        names = [playground.status(request.model).card.name for request in requests]
+    except PlaygroundError as error:
+        yield tab.composer.idle(error)
+        return
+    with session.claimed():
+        answers = session.answers = [LiveAnswer(name) for name in names]
+        yield {
+            tab.composer.prompt: prompt,
+            **tab.composer.busy(),
+            tab.swap: gr.update(interactive=False),
+            tab.difference: NO_DIFFERENCE,
+            **tab.frames(answers),
+        }
+        async with aclosing(answer_all(playground, session, requests, answers)) as changes:
+            async for _ in changes:
+                yield tab.frames(answers)
+    yield {**_idle(tab), **tab.frames(answers), tab.difference: await differing(answers)}
+
+
+def _idle(tab: Compare) -> Updates:
+    return {**tab.composer.idle(), tab.swap: gr.update(interactive=True)}
+
+
+def _requests(tab: Compare, settings: Controls, values: Mapping[Any, Any], prompt: str) -> list[GenerationRequest]:
+    prompt = require_prompt(prompt)
+    chosen = read(settings, values)
+    messages = messages_of(chosen.system, (), prompt)
+    return [
+        GenerationRequest(
+            require_model(side, values),
+            messages,
+            sampling=chosen.sampling,
+            thinking=chosen.thinking,
+            alone=False,
+        )
+        for side in tab.panes
+    ]
+
+
+async def differing(answers: Sequence[LiveAnswer]) -> View:
+    """What to show below two finished answers; nothing where one is missing or was cut."""
+    if len(answers) < 2 or any(answer.state != "done" for answer in answers):
+        return NO_DIFFERENCE
+    left, right = (answer.text.strip() for answer in answers)
+    names = [f"{side} · {answer.model}" for side, answer in zip(SIDES, answers, strict=True)]
+    return {**await asyncio.to_thread(difference_view, left, right), "names": names}
+
+
+def difference_view(left: str, right: str) -> View:
+    """The difference of two answers under one sentence that sums it up."""
+    if left == right:
+        return {**NO_DIFFERENCE, "summary": "None: both answers are the same, character for character."}
+    fields = json_difference(left, right)
+    if fields is not None:
+        num_differing = sum(field.kind != "same" for field in fields)
+        summary = f"{num_differing} of {_count(len(fields), 'field')} differ."
+        return {**NO_DIFFERENCE, "summary": summary, "fields": [asdict(field) for field in fields]}
+    segments = difference(left, right)
+    return {
+        **NO_DIFFERENCE,
+        "summary": _summary(left, right, segments),
+        "segments": [asdict(segment) for segment in segments],
+    }
+
+
+def _summary(left: str, right: str, segments: Sequence[Segment]) -> str:
+    if is_json(left) != is_json(right):
+        return f"Only the {'left' if is_json(left) else 'right'} answer is JSON."
+    if not any(segment.kind == "same" for segment in segments):
+        return "Nothing in common: no sentence or line appears in both answers."
+    if all(segment.kind == "same" for segment in segments):
+        return "White space alone."
+    return "Marked − is only in the left answer, marked + only in the right one."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

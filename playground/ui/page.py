@@ -1,0 +1,116 @@
+"""The page: header, tabs and settings put together, and how it looks.
+
+Knows every part of the page and, of the program, only the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.themes import Default, LocalFont
+from gradio.themes.utils import colors, sizes
+
+from playground.ui import catalog_view, compare, controls, single
+from playground.ui.composer import listen
+from playground.ui.pane import Pane, refreshed
+
+if TYPE_CHECKING:
+    from playground.service import Playground
+
+HERE = Path(__file__).parent
+TITLE = "Playground"
+EXAMPLES = (
+    "Where is my parcel? I ordered a lamp last week.",
+    "My teapot came with a crack, please help.",
+    "How much is delivery?",
+)
+INFERENCE_OFF = (
+    '<p class="pg-off" role="status">Running is switched off on this server. '
+    "The models can be browsed; nothing can be run.</p>"
+)
+
+
+def build_page(playground: Playground) -> gr.Blocks:
+    """The whole page over the service."""
+    models = playground.models()
+    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
+        gr.HTML(f'<h1 class="pg-title">{TITLE}</h1>', apply_default_css=False, js_on_load=None)
+        if not playground.inference:
+            gr.HTML(INFERENCE_OFF, apply_default_css=False, js_on_load=None)
+        with gr.Row(equal_height=False, elem_classes="pg-page"):
+            with gr.Column(scale=4, min_width=320), gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Compare", id="compare") as compare_item:
+                    compare_tab = compare.compare(models, EXAMPLES, playground.inference)
+                with gr.Tab("Single", id="single") as single_item:
+                    single_tab = single.single(models, EXAMPLES, playground.inference)
+            with gr.Column(scale=1, min_width=260, elem_classes="pg-settings"):
+                settings = controls.controls()
+        events = compare.wire(compare_tab, settings, playground)
+        events += single.wire(single_tab, settings, playground)
+        sides, alone = compare_tab.panes, (single_tab.pane,)
+        _keep_fresh(page, events, (*sides, *alone), playground)
+        for tab, panes in ((compare_item, sides), (single_item, alone)):
+            _show_chosen(tab, panes, settings, playground)
+    return page
+
+
+def launch_settings() -> dict[str, Any]:
+    """What `launch` must be given for the page to look and work as meant; no host, port or access rules."""
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("markdown.js", "frame.js")]
+    return {
+        "theme": _theme(),
+        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "head": "".join(f"<script>{script}</script>" for script in scripts),
+        "footer_links": [],
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "max_file_size": "1mb",
+    }
+
+
+def _theme() -> Default:
+    """Fonts that come with Gradio, so that no other host is asked; weights of which whole files are there."""
+    return Default(
+        primary_hue=colors.indigo,
+        neutral_hue=colors.zinc,
+        radius_size=sizes.radius_md,
+        font=[LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
+        font_mono=[LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
+    )
+
+
+def _keep_fresh(page: gr.Blocks, events: list[Any], panes: tuple[Pane, ...], playground: Playground) -> None:
+    """The pickers tell the models' state: anew when the page is loaded and after each run."""
+    pickers: set[Any] = {pane.picker for pane in panes}
+
+    def refresh(values: Mapping[Any, Any]) -> dict[Any, Any]:
+        models = playground.models()
+        updates: dict[Any, Any] = {}
+        for pane in panes:
+            updates |= refreshed(pane, models, values[pane.picker])
+        return updates
+
+    outputs = [*pickers, *(pane.note for pane in panes)]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    page.load(refresh, pickers, outputs, **quiet)
+    for event in events:
+        event.then(refresh, pickers, outputs, **quiet)
+
+
+def _show_chosen(tab: gr.Tab, panes: tuple[Pane, ...], settings: controls.Controls, playground: Playground) -> None:
+    """The line below each picker, and the thinking switch where a chosen model thinks."""
+
+    def show(values: Mapping[Any, Any]) -> dict[Any, Any]:
+        models = playground.models()
+        chosen = [values[pane.picker] for pane in panes]
+        notes = {pane.note: catalog_view.note(models, values[pane.picker]) for pane in panes}
+        thinks = any(model.thinking for model in models if model.card.id in chosen)
+        return {**notes, settings.thinking: gr.update(visible=thinks)}
+
+    pickers = {pane.picker for pane in panes}
+    outputs = {pane.note for pane in panes} | {settings.thinking}
+    listen([tab.select, *(pane.picker.change for pane in panes)], show, pickers, outputs)
