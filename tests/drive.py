@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,12 @@ class Watch:
 
     def report(self, progress: Progress) -> None:
         self.heard.append(progress)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @dataclass

@@ -15,15 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.drive import free_port
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(**extra: str) -> dict[str, str]:

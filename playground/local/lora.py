@@ -37,8 +37,9 @@ _MENDS = (("model.language_model.", "model."), ("model.", "model.language_model.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """One module's low-rank change, `scaling` · b · a: `a` (rank, inputs) and `b` (outputs, rank), float32.
-    `column_scale` (outputs,) is DoRA's magnitude over norm, None for plain LoRA."""
+    """One module's low-rank change, `scaling` · b · a: `a` (rank, inputs) and `b` (outputs, rank), in the
+    file's dtype and computed with in float32, as peft does. `column_scale` (outputs,) is DoRA's magnitude over
+    norm, float32, None for plain LoRA."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -136,8 +137,7 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         raise _refuse(folder, f"{FILE} is broken or cut short: {error}") from error
     if not tensors:
         raise _refuse(folder, f"{FILE} holds no tensors")
-    # peft computes with LoRA in float32 whatever the file has; one copy serves rows and merges.
-    return {name.removeprefix(PREFIX): tensor.float() for name, tensor in tensors.items()}
+    return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
 
 
 def _mend_names(tensors: dict[str, torch.Tensor], model: nn.Module) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -286,8 +286,8 @@ def _factors(config: LoraConfig, name: str, group: Mapping[str, torch.Tensor], m
     magnitude = group.get("lora_magnitude_vector")
     if magnitude is None:
         return Factors(a, b, scaling)
-    weight = _weight(module).float().cpu()
-    return Factors(a, b, scaling, magnitude / torch.linalg.vector_norm(weight + scaling * (b @ a), dim=1))
+    changed = _weight(module).float().cpu() + scaling * (b.float() @ a.float())
+    return Factors(a, b, scaling, magnitude.float() / torch.linalg.vector_norm(changed, dim=1))
 
 
 # Running
@@ -357,7 +357,10 @@ class Plan:
             start, own = starts[adapter], adapter.factors[name]
             mask[i, 0, start : start + own.a.shape[0]] = strength * own.scaling
         rows = self._rows([row for row, _, _ in plain], device)
-        return _Fused(rows, torch.cat([f.a for f in factors]), torch.cat([f.b for f in factors], 1), mask)
+        a, b = ([f.a for f in factors], [f.b for f in factors])
+        if len(factors) > 1:
+            a, b = [torch.cat(a)], [torch.cat(b, 1)]
+        return _Fused(rows, a[0].float(), b[0].float(), mask)
 
     def _rows(self, rows: list[int], device: torch.device) -> torch.Tensor | None:
         return None if rows == list(range(len(self.carried))) else torch.tensor(rows, device=device)
@@ -425,7 +428,7 @@ def _tuned_output(adapter: Adapter, name: str, module: nn.Module, x: torch.Tenso
         return F.linear(x, replaced["weight"], replaced.get("bias", getattr(module, "bias", None))).float()
     factors = adapter.factors[name]
     assert factors.column_scale is not None
-    low_rank = F.linear(F.linear(x.float(), factors.a), factors.b) * factors.scaling
+    low_rank = F.linear(F.linear(x.float(), factors.a.float()), factors.b.float()) * factors.scaling
     bias = getattr(module, "bias", None)
     if bias is None:
         return factors.column_scale * (out + low_rank)

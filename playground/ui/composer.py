@@ -28,6 +28,7 @@ class Composer:
     stop: gr.Button
     examples: tuple[gr.Button, ...]
     notice: gr.HTML
+    enabled: bool
 
     def busy(self) -> Updates:
         """Stop stands where Run stood."""
@@ -35,6 +36,7 @@ class Composer:
             self.run: gr.update(visible=False),
             self.stop: gr.update(visible=True, interactive=True),
             self.notice: problem_view(None),
+            **{example: gr.update(interactive=False) for example in self.examples},
         }
 
     def unchanged(self) -> Updates:
@@ -50,11 +52,12 @@ class Composer:
             self.run: gr.update(visible=True),
             self.stop: gr.update(visible=False),
             self.notice: problem_view(error),
+            **{example: gr.update(interactive=self.enabled) for example in self.examples},
         }
 
     @property
     def outputs(self) -> set[Any]:
-        return {self.prompt, self.run, self.stop, self.notice}
+        return {self.prompt, self.run, self.stop, self.notice, *self.examples}
 
 
 def composer(tab: str, placeholder: str, examples: Sequence[str], enabled: bool) -> Composer:
@@ -75,7 +78,7 @@ def composer(tab: str, placeholder: str, examples: Sequence[str], enabled: bool)
         stop = gr.Button("Stop", variant="secondary", scale=0, min_width=92, visible=False, elem_id=f"{tab}-stop")
     with gr.Row(elem_classes="pg-examples"):
         chips = tuple(gr.Button(text, size="sm", scale=0, min_width=0, interactive=enabled) for text in examples)
-    return Composer(prompt, run, stop, chips, problem(f"{tab}-notice"))
+    return Composer(prompt, run, stop, chips, problem(f"{tab}-notice"), enabled)
 
 
 def require_prompt(text: str | None) -> str:
