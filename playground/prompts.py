@@ -7,12 +7,18 @@ also what the inspector shows: there is no second rendering.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from playground.errors import InvalidRequest, broken_rule
+from jinja2.exceptions import TemplateRuntimeError, TemplateSyntaxError
+
+from playground.errors import InvalidRequest, ModelLoadFailed, broken_rule
 from playground.text import ThinkingMarks, marks_of
 from playground.types import GenerationRequest, Message
+
+# Templates are programs: they raise jinja2's own errors, or whatever a filter or an attribute fails with.
+_REFUSALS = (TemplateRuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, ZeroDivisionError)
 
 
 class Tokenizer(Protocol):
@@ -21,18 +27,21 @@ class Tokenizer(Protocol):
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
     def __call__(self, text: str, **kwargs: Any) -> Any: ...
     def __len__(self) -> int: ...
+    def get_vocab(self) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a model is given. `text` is None where token ids came in; `thinking` says that the answer begins
-    inside the model's thinking; `marks` fence it, None where the template knows no thinking or for raw text.
+    inside the model's thinking; `marks` fence it, None where the template knows no thinking; `chat` is False
+    for raw text, which an answer continues.
     """
 
     token_ids: tuple[int, ...]
     text: str | None
     thinking: bool = False
     marks: ThinkingMarks | None = None
+    chat: bool = False
 
 
 def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int, chat_template: str | None) -> Prompt:
@@ -68,10 +77,19 @@ def _chat(tokenizer: Tokenizer, request: GenerationRequest, chat_template: str |
     if chat_template is None:
         return _completion(tokenizer, request)
     text = render(tokenizer, request.messages, chat_template, thinking=request.thinking)
-    marks = marks_of(chat_template)
-    open_at = text.rfind(marks.open) if marks else -1
-    thinking = marks is not None and open_at > text.rfind(marks.close)
-    return Prompt(_ids(tokenizer, text), text, thinking, marks)
+    marks = _usable(marks_of(chat_template), tokenizer)
+    # Only what the template wrote after the last message counts: people write such marks as well.
+    added = text[text.rfind(request.messages[-1].content.strip()) :].removeprefix(request.messages[-1].content.strip())
+    thinking = marks is not None and added.rfind(marks.open) > added.rfind(marks.close)
+    return Prompt(_ids(tokenizer, text), text, thinking, marks, chat=True)
+
+
+def _usable(marks: ThinkingMarks | None, tokenizer: Tokenizer) -> ThinkingMarks | None:
+    """Marks that are tokens of this model; others could not be told from what somebody wrote."""
+    if marks is None:
+        return None
+    vocabulary = tokenizer.get_vocab()
+    return marks if marks.open in vocabulary and marks.close in vocabulary else None
 
 
 def _completion(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
@@ -100,9 +118,22 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], chat_template: str
             continue_final_message=continued,
             enable_thinking=thinking,
         )
-    except Exception as error:
-        # Templates are programs and raise whatever they like: jinja2's own errors, or a TypeError.
+    except _REFUSALS as error:
         raise InvalidRequest(f"messages: the model's chat template refuses them: {error}", param="messages") from error
+
+
+def check_template(tokenizer: Tokenizer, model_id: str, chat_template: str | None) -> None:
+    """Raises `ModelLoadFailed` for a template that is no valid Jinja: then no messages are at fault."""
+    if chat_template is None:
+        return
+    try:
+        with suppress(*_REFUSALS):
+            turns = [{"role": "user", "content": "x"}]
+            tokenizer.apply_chat_template(turns, chat_template=chat_template, tokenize=False)
+    except TemplateSyntaxError as error:
+        raise ModelLoadFailed(
+            f"{model_id}: its chat_template is broken in line {error.lineno}: {error.message}"
+        ) from error
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:

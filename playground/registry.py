@@ -92,6 +92,7 @@ class Registry:
     def __init__(self, base_of: Callable[[ModelCard], ModelCard], loader: EngineLoader, budget_bytes: int) -> None:
         self._base_of, self._loader, self._budget_bytes = base_of, loader, budget_bytes
         self._slots: dict[Key, _Slot] = {}
+        self._wanting: set[_Slot] = set()
         self._closing_bytes = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -148,6 +149,8 @@ class Registry:
             self._closed = True
             orphans = [lease for slot in self._slots.values() for lease in slot.waiting]
             engines = [slot.let_go() for slot in self._slots.values()]
+            for slot in self._slots.values():
+                slot.waiting = []
             self._slots.clear()
             self._changed.notify_all()
         for lease in orphans:
@@ -264,16 +267,29 @@ class Registry:
                 f"{self._budget_bytes / 1e9:.1f} GB: raise PLAYGROUND_MEMORY_GB or choose a smaller model"
             )
         watch = _Watch(self, slot, None)
-        while not self._reserve(slot, num_bytes):
-            watch.report(Progress("waiting", None, "waiting for other models to finish: memory is full"))
-            self._evict_one(slot)
+        try:
+            while not self._reserve(slot, num_bytes):
+                watch.report(Progress("waiting", None, "waiting for other models to finish: memory is full"))
+                self._evict_one(slot)
+        finally:
+            self._end_draining(slot)
 
     def _reserve(self, slot: _Slot, num_bytes: int) -> bool:
         with self._changed:
+            self._wanting.add(slot)
             fits = self._used_bytes() + num_bytes <= self._budget_bytes
             if fits:
                 slot.reserved_bytes = num_bytes
             return fits
+
+    def _end_draining(self, slot: _Slot) -> None:
+        """A base drains only while somebody wants the room, or nobody would be served there again."""
+        with self._changed:
+            self._wanting.discard(slot)
+            if not self._wanting:
+                for other in self._slots.values():
+                    other.draining = False
+            self._changed.notify_all()
 
     def _evict_one(self, wanting: _Slot) -> None:
         """Lets the least recently used idle base go; where none is idle, one takes no new answers from now

@@ -89,3 +89,8 @@ class ThinkingSplitter:
         self._at_start = shown == ""
         self._held = ""
         return shown
+
+    def flush(self) -> str:
+        """What was held back, when no more of this part comes."""
+        held, self._held = self._held, ""
+        return held

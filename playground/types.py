@@ -62,11 +62,17 @@ class Message:
             raise broken_rule("messages.role", self.role, f"it must be one of {', '.join(ROLES)}")
         if not isinstance(self.content, str):
             raise broken_rule("messages.content", self.content, "it must be a string")
+        _require_text("messages.content", self.content)
 
 
 def _require(ok: bool, param: str, value: object, rule: str) -> None:
     if not ok:
         raise broken_rule(param, value, rule)
+
+
+def _require_text(param: str, text: str) -> None:
+    """Half of a surrogate pair is no character, and no tokenizer takes it."""
+    _require(text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text), param, text, "it must be text")
 
 
 def _is_number(value: object) -> bool:
@@ -102,6 +108,9 @@ class Sampling:
         for name in ("frequency_penalty", "presence_penalty"):
             value = getattr(self, name)
             _require(_is_number(value) and -2 <= value <= 2, name, value, "it must be between -2 and 2")
+        _require(
+            isinstance(self.logit_bias, Mapping), "logit_bias", self.logit_bias, "it must map token ids to numbers"
+        )
         for token_id, bias in self.logit_bias.items():
             _require(_is_int(token_id) and token_id >= 0, "logit_bias", token_id, "keys must be token ids")
             _require(_is_number(bias) and -100 <= bias <= 100, "logit_bias", bias, "it must be in -100 to 100")
@@ -113,6 +122,7 @@ class Sampling:
             self.max_tokens,
             f"it must be a whole number from 1 to {MAX_NEW_TOKENS} (0 only scores a prompt)",
         )
+        _require(isinstance(self.stop, tuple), "stop", self.stop, "it must be a tuple of strings")
         _require(len(self.stop) <= MAX_STOPS, "stop", self.stop, f"at most {MAX_STOPS} strings are allowed")
         for stop in self.stop:
             _require(isinstance(stop, str) and stop != "", "stop", stop, "each must be a non-empty string")
@@ -156,11 +166,21 @@ class GenerationRequest:
         )
         if self.prompt is not None:
             _require(not self.messages, "prompt", "…", "give either prompt or messages, not both")
-            _require(len(self.prompt) > 0, "prompt", self.prompt, "it must not be empty")
+            self._check_prompt(self.prompt)
         else:
             self._check_messages()
 
+    def _check_prompt(self, prompt: object) -> None:
+        if isinstance(prompt, str):
+            _require_text("prompt", prompt)
+        else:
+            ok = isinstance(prompt, tuple) and all(_is_int(token_id) for token_id in prompt)
+            _require(ok, "prompt", prompt, "it must be a string or a tuple of token ids")
+        _require(bool(prompt), "prompt", prompt, "it must not be empty")
+
     def _check_messages(self) -> None:
+        ok = isinstance(self.messages, tuple) and all(isinstance(message, Message) for message in self.messages)
+        _require(ok, "messages", self.messages, "it must be a tuple of messages")
         _require(len(self.messages) > 0, "messages", [], "at least one message is needed")
         systems = [i for i, message in enumerate(self.messages) if message.role == "system"]
         _require(systems in ([], [0]), "messages", "system", "there may be one system message, and it comes first")
@@ -233,8 +253,8 @@ View = Literal["base", "attached", "merged", "remote"]
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last event of an answer. `view` is what answered; `exact_seed` says whether `seed` gives the same
-    tokens whatever runs beside it; `notes` are sentences that the reader should know."""
+    """The last event of an answer. `view` is what answered; `exact_seed` says whether asking again with `seed`
+    gives the same tokens, whatever runs beside it then; `notes` are sentences that the reader should know."""
 
     reason: FinishReason
     usage: Usage

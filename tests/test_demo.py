@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +19,8 @@ from demo.voices import as_json, as_pirate, sounds_pirate
 from playground.specs import Spec, read_spec
 
 SAMPLE = slice(0, None, 4)  # of the spec's cases
-NUM_BASE_TEXTS = 40_000  # more than each worker of the training reads, as it prints at its end
-NUM_ADAPTER_TEXTS = 12_000
+NUM_BASE_TEXTS = 60_000  # more than each worker of the training reads, as it prints at its end
+NUM_ADAPTER_TEXTS = 6_500
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,6 +63,14 @@ def test_the_spec_asserts_json_intent_and_priority(spec: Spec):
         assert [rule.kind for rule in case.assertions] == ["is-json", "matches", "matches"]
     assert len({train.folded(case.input) for case in spec.cases}) == len(spec.cases)
     assert all(json.loads(example.output)["intent"] in shop.INTENTS for example in spec.examples)
+
+
+@pytest.mark.parametrize("file", [check.FRESH, check.FOREIGN], ids=lambda file: file.stem)
+def test_the_other_cases_are_specs_of_the_same_kind(spec: Spec, file: Path):
+    other = read_spec(file)
+    assert (other.base_model, other.system_prompt) == (spec.base_model, spec.system_prompt)
+    assert {check.wanted_intent(case) for case in other.cases} <= set(shop.INTENTS)
+    assert not {case.input for case in other.cases} & {case.input for case in spec.cases}
 
 
 def test_no_eval_input_is_in_the_training_text():

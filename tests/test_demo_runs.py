@@ -95,6 +95,8 @@ def test_three_fine_tunes_cost_little_beside_their_base(catalog: Catalog) -> Non
         assert engine.memory_bytes() == pytest.approx(live_bytes() - before, rel=0.02)
     finally:
         engine.close()
+    del engine
+    assert live_bytes() - before < 0.01 * base_bytes
 
 
 def test_the_base_is_the_same_bytes_after_all_that(catalog: Catalog, playground: Playground) -> None:

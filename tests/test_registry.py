@@ -207,6 +207,18 @@ def test_where_all_are_held_the_newcomer_waits_for_one_to_end() -> None:
     assert max(loader.in_use) <= 10
 
 
+def test_a_base_told_to_go_stays_when_nobody_wants_its_room_any_more() -> None:
+    registry = make(ScriptedLoader(), budget=10)
+    holder = Asked(registry, base("a"))
+    holder.engine()
+    newcomer = Asked(registry, base("b"))
+    while registry.state(base("a"))[0] == "ready":
+        threading.Event().wait(0.005)
+    newcomer.lease.release()
+    holder.lease.release()
+    assert Asked(registry, base("a")).engine().base.id == "a"
+
+
 def test_four_clients_over_three_bases_with_room_for_two() -> None:
     loader = ScriptedLoader()
     registry = make(loader, budget=20)
@@ -239,6 +251,10 @@ def test_closing_lets_go_of_everything() -> None:
     registry.close()
     with pytest.raises(PlaygroundError, match="shutting down"):
         waiting.engine()
+    loader.gates["b"].set()
+    while any(thread.name.startswith("load ") for thread in threading.enumerate()):
+        threading.Event().wait(0.005)
+    assert waiting.silent(), "it was told twice"
     assert loader.closed == ["a"]
     with pytest.raises(PlaygroundError, match="shutting down"):
         Asked(registry, base("a"))

@@ -75,6 +75,11 @@ def test_top_p_keeps_exactly_the_nucleus(top_p: float, spread: float) -> None:
     assert len(differing) <= 1, "one token at the very edge may fall either way in float32"
 
 
+def test_a_tiny_temperature_is_nearly_greedy() -> None:
+    logits = torch.tensor([1.0, 3.0, 2.5, 0.0])
+    assert {Sampler(Sampling(temperature=1e-40), seed).choose(logits) for seed in range(20)} == {1}
+
+
 def test_greedy_takes_the_best_and_penalties_move_it() -> None:
     logits = torch.tensor([1.0, 3.0, 2.5, 0.0])
     assert [Sampler(Sampling(temperature=0), 0).choose(logits) for _ in range(3)] == [1, 1, 1]

@@ -59,6 +59,13 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
             {"id": "tiny/llama", "path": "llama", "context_length": 200},
             {"id": "tiny/one", "base_model": "tiny/llama", "adapter": "./one"},
             {"id": "tiny/two", "base_model": "tiny/llama", "adapter": "./two"},
+            {
+                "id": "tiny/other-manner",
+                "path": "llama",
+                "context_length": 40,
+                "chat_template": "{{ messages[0].content }}",
+            },
+            {"id": "tiny/bad-template", "path": "llama", "chat_template": "{% if %}{{ x }}"},
             {"id": "tiny/own", "base_model": "tiny/llama", "adapter": "./own", "context_length": 60},
             {"id": "tiny/foreign", "base_model": "tiny/llama", "adapter": "./foreign"},
             {"id": "tiny/gone", "base_model": "tiny/llama", "adapter": "./nowhere"},
@@ -134,10 +141,9 @@ def test_a_drawn_seed_is_named_and_can_be_used_again(door: Door) -> None:
     assert again.token_ids == first.token_ids
 
 
-def test_bf16_says_when_a_seed_is_not_exact(door: Door) -> None:
-    request = ask("tiny/bf16", temperature=1.0, seed=1, max_tokens=30)
-    assert complete(door[0], request).finish.exact_seed
-    assert not all(answer.finish.exact_seed for answer in together(door[0], [request, request, request]))
+def test_bf16_says_that_a_seed_is_not_exact(door: Door) -> None:
+    assert not complete(door[0], ask("tiny/bf16", temperature=1.0, seed=1)).finish.exact_seed
+    assert complete(door[0], ask("tiny/llama", temperature=1.0, seed=1)).finish.exact_seed
 
 
 def test_each_answer_says_what_gave_it(door: Door) -> None:
@@ -262,6 +268,52 @@ def test_a_fine_tune_is_asked_with_the_template_it_was_trained_with(door: Door) 
         complete(playground, ask("tiny/own", "word " * 60))
 
 
+def test_two_entries_over_one_folder_are_each_asked_their_own_way(door: Door) -> None:
+    playground, registry, root = door
+    tokenizer: Any = AutoTokenizer.from_pretrained(root / "llama")
+    complete(playground, ask("tiny/llama"))
+    answer = complete(playground, ask("tiny/other-manner", "hi there"))
+    assert answer.finish.usage.num_prompt_tokens == len(tokenizer("hi there")["input_ids"])
+    with pytest.raises(InvalidRequest, match="holds 40"):
+        complete(playground, ask("tiny/other-manner", "word " * 40))
+    with pytest.raises(ModelLoadFailed, match="chat_template is broken in line 1"):
+        complete(playground, ask("tiny/bad-template"))
+    assert len([slot for slot in registry._slots.values() if slot.base.source == str(root / "llama")]) == 1
+
+
+def test_a_mark_that_somebody_writes_is_no_thinking(door: Door, tmp_path: Path) -> None:
+    template = "{% for m in messages %}<|user|>{{ m.content }}<|end|>{% endfor %}<|assistant|>{# </think> #}"
+    tiny.save_base("llama", tmp_path / "llama", template=template)
+    playground, registry = open_door(tmp_path, [{"id": "t", "path": "llama"}])
+    try:
+        answer = complete(playground, ask("t", "what does <think> mean?", logit_bias={0: -100.0}))
+        assert answer.text
+        assert not answer.thinking
+    finally:
+        registry.close()
+
+
+def test_thinking_that_ends_is_followed_by_the_answer(door: Door) -> None:
+    playground, _, root = door
+    tokenizer: Any = AutoTokenizer.from_pretrained(root / "thinks")
+    close = tokenizer.convert_tokens_to_ids("</think>")
+    forced = complete(playground, ask("tiny/thinks", thinking=True, logit_bias={close: 100.0}, frequency_penalty=2.0))
+    assert close in forced.token_ids
+    cut = complete(playground, ask("tiny/thinks", thinking=True, max_tokens=3))
+    assert any("still thinking" in note for note in cut.finish.notes)
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("playground.local.decoding.CHUNK_TOKENS", 4)
+    playground = door[0]
+
+    async def run() -> list[int]:
+        requests = [ask("tiny/llama", "word " * 30, max_tokens=1), ask("tiny/llama", "a", max_tokens=1)]
+        return [i async for i, event in playground.stream_all(requests) if isinstance(event, Finish)]
+
+    assert asyncio.run(run()) == [1, 0]
+
+
 def test_a_prompt_over_the_context_is_refused_before_any_work(door: Door) -> None:
     with pytest.raises(InvalidRequest, match=r"context holds 200") as caught:
         complete(door[0], ask("tiny/llama", "word " * 300))
@@ -285,6 +337,12 @@ BAD = [
     (lambda: GenerationRequest("tiny/llama", (Message("user", "a"), Message("system", "b"))), InvalidRequest),
     (lambda: GenerationRequest("tiny/llama", prompt=(5, 10**6)), InvalidRequest),
     (lambda: ask("tiny/llama", logit_bias={10**6: 1.0}), InvalidRequest),
+    (lambda: ask("tiny/llama", "half of a pair: \ud800"), InvalidRequest),
+    (lambda: GenerationRequest("tiny/llama", prompt=(5, "a")), InvalidRequest),  # type: ignore[arg-type]
+    (lambda: GenerationRequest("tiny/llama", prompt=5), InvalidRequest),  # type: ignore[arg-type]
+    (lambda: GenerationRequest("tiny/llama", ({"role": "user"},)), InvalidRequest),  # type: ignore[arg-type]
+    (lambda: ask("tiny/llama", stop="END"), InvalidRequest),
+    (lambda: ask("tiny/llama", logit_bias=[1]), InvalidRequest),
     (lambda: ask("tiny/nobody"), ModelNotFound),
     (lambda: ask("tiny/gone"), ModelLoadFailed),
     (lambda: ask("tiny/foreign"), ModelLoadFailed),
@@ -331,7 +389,6 @@ def test_leaving_a_stream_frees_the_engine(door: Door, num_events: int) -> None:
         await until(lambda: is_idle(registry))
 
     asyncio.run(run())
-    assert complete(playground, ask("tiny/llama")).token_ids == complete(playground, ask("tiny/llama")).token_ids
 
 
 def test_a_stream_gives_a_sign_of_life_while_it_waits(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from playground.local.reading import Reader
 from playground.prompts import Prompt
@@ -49,11 +51,12 @@ def test_nothing_is_held_back_without_need() -> None:
         ("thought", ["thoughtful"], "ful"),
         ("thought", ["think", "ing"], "thinking"),
         ("thought", ["tho", "rn"], "thorn"),
+        ("thought", ["tho"], "tho"),
     ],
 )
 def test_a_mark_s_label_is_taken_away(label: str, pieces: list[str], expected: str) -> None:
     splitter = ThinkingSplitter(thinking=True, label=label)
-    assert "".join(splitter.push(piece) for piece in pieces) == expected
+    assert "".join(splitter.push(piece) for piece in pieces) + splitter.flush() == expected
 
 
 def test_marks_come_from_the_template() -> None:
@@ -81,6 +84,35 @@ def test_text_split_over_tokens_comes_out_whole(text: str) -> None:
     assert "".join(pieces) + reader.flush() == text
 
 
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """Of the kind that Gemma and Llama 2 have: words with ▁, and bytes as tokens of their own."""
+    pieces = [*(f"<0x{n:02X}>" for n in range(256)), "▁the", "▁", "a", "b", "é", "日", "▁ab", "<eos>"]
+    backend = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, [], byte_fallback=True))
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
+
+
+def test_byte_tokens_read_as_the_tokenizer_decodes_them() -> None:
+    tokenizer = byte_fallback_tokenizer()
+    rng = random.Random(6)
+    smile = [int(b) for b in "🙂é".encode()]
+    for _ in range(400):
+        ids = []
+        while len(ids) < 12:
+            ids += rng.choice([smile, [rng.randrange(256)], [rng.randrange(256, 263)], [65]])
+        reader = Reader(tokenizer, Prompt((), None), ())
+        text = "".join(reader.push(token_id) for token_id in ids) + reader.flush()
+        assert text == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_raw_text_goes_on_with_the_space_that_the_model_wrote() -> None:
+    tokenizer = byte_fallback_tokenizer()
+    a, the = tokenizer.convert_tokens_to_ids(["a", "▁the"])
+    reader = Reader(tokenizer, Prompt((a,), "a"), ())
+    assert reader.push(the) == " the"
+
+
 def test_half_a_character_at_the_end_is_shown_as_such() -> None:
     tokenizer = tiny.make_tokenizer()
     ids = tokenizer("ok 🙂", add_special_tokens=False)["input_ids"][:-1]
@@ -105,7 +137,7 @@ def test_thinking_is_set_apart_by_its_tokens() -> None:
     ids = tokenizer("<think>\nwhy</think>\n\nbecause", add_special_tokens=False)["input_ids"]
     reader = Reader(tokenizer, Prompt((), None, False, ThinkingMarks("<think>", "</think>")), ("cause",))
     thought = answer = ""
-    for token_id in ids:
+    for token_id in [*ids, *tokenizer("!", add_special_tokens=False)["input_ids"]]:
         thinking, text = reader.thinking, reader.push(token_id)
         thought, answer = (thought + text, answer) if thinking else (thought, answer + text)
         if reader.stopped:

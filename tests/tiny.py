@@ -128,9 +128,10 @@ def make_config(kind: str) -> Any:
     return Gemma4Config(text_config=text, vision_config=None, audio_config=None)
 
 
-def make_model(kind: str, seed: int = 0) -> Any:
+def make_model(kind: str, seed: int = 0, *, tied: bool = False) -> Any:
     torch.manual_seed(seed)
     config = make_config(kind)
+    config.get_text_config().tie_word_embeddings = config.tie_word_embeddings = tied or config.tie_word_embeddings
     if kind == "qwen3_5":
         model: Any = Qwen3_5ForConditionalGeneration(config)
     elif kind == "gemma4":
@@ -147,9 +148,16 @@ def make_model(kind: str, seed: int = 0) -> Any:
     return model.eval()
 
 
-def save_base(kind: str, folder: Path, dtype: torch.dtype = torch.float32, template: str | None = TEMPLATE) -> Path:
+def save_base(
+    kind: str,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    template: str | None = TEMPLATE,
+    *,
+    tied: bool = False,
+) -> Path:
     """A checkpoint folder of `kind` as the Hub would hold it."""
-    model = make_model(kind).to(dtype)
+    model = make_model(kind, tied=tied).to(dtype)
     model.generation_config.eos_token_id = 0
     model.save_pretrained(folder)
     make_tokenizer(template).save_pretrained(folder)

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 256
 """Prompt tokens taken in between two steps of the rows that stream."""
+STILL_THINKING = "The model was still thinking when it was cut: raise the limit of new tokens."
 MAX_RESTARTS = 2
 """So often a row's cache is made anew after a step that failed, before rows are given up."""
 
@@ -42,8 +43,8 @@ class Stepper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One answer in the making. `exact` turns False when the row shared a step in a dtype where that rounds
-    differently; `restarts` counts how often its cache had to be made anew."""
+    """One answer in the making. `exact` says whether its seed gives the same tokens again whatever runs beside
+    it; `restarts` counts how often its cache had to be made anew."""
 
     job: Job
     lane: Lane
@@ -54,10 +55,10 @@ class Row:
     sampler: Sampler
     seed: int
     view: View
+    exact: bool
     notes: tuple[str, ...] = ()
     out: list[int] = field(default_factory=list)
     num_ready: int = 0
-    exact: bool = True
     restarts: int = 0
     started_at: float | None = None
     first_token_at: float | None = None
@@ -70,12 +71,10 @@ class Row:
 
 class Loop:
     """Runs rows over one stepper, `max_rows` at once; more wait in order. `on_leave` hears of every row that
-    is over, from the loop's thread. `rounds` says that a batch rounds differently from a row alone."""
+    is over, from the loop's thread."""
 
-    def __init__(
-        self, stepper: Stepper, name: str, *, max_rows: int, rounds: bool, on_leave: Callable[[Row], None]
-    ) -> None:
-        self._stepper, self._max_rows, self._rounds, self._on_leave = stepper, max_rows, rounds, on_leave
+    def __init__(self, stepper: Stepper, name: str, *, max_rows: int, on_leave: Callable[[Row], None]) -> None:
+        self._stepper, self._max_rows, self._on_leave = stepper, max_rows, on_leave
         self._changed = threading.Condition()
         # Shared with the threads that add rows; all else is the loop's own.
         self._arrived: list[Row] = []
@@ -109,22 +108,35 @@ class Loop:
             self._thread.join()
 
     def _run(self) -> None:
-        try:
-            with torch.inference_mode():
-                while self._wait_for_work():
-                    self._drop_cancelled()
-                    self._admit()
-                    if self._filling:
-                        self._guard_fill(self._filling[0])
-                    if self._running:
-                        self._guard_step()
-        finally:
-            with self._changed:
-                self._closed = True
-                self._waiting.extend(self._arrived)
-                self._arrived = []
-            for row in [*self._waiting, *self._filling, *self._running]:
-                self._end(row, InternalError("the model was unloaded in the middle of the answer"))
+        with torch.inference_mode():
+            while self._wait_for_work():
+                try:
+                    self._turn()
+                except Exception as error:
+                    log.exception("a turn of the loop failed")
+                    self._give_up(_as_error(error))
+        with self._changed:
+            self._waiting.extend(self._arrived)
+            self._arrived = []
+        self._give_up(InternalError("the model was unloaded in the middle of the answer"))
+
+    def _turn(self) -> None:
+        self._drop_cancelled()
+        self._admit()
+        if self._filling:
+            self._guard_fill(self._filling[0])
+        if self._running:
+            self._guard_step()
+
+    def _give_up(self, error: PlaygroundError) -> None:
+        """Ends every row; what the stepper holds is forgotten whole."""
+        rows = [*self._waiting, *self._filling, *self._running]
+        self._waiting.clear()
+        self._filling.clear()
+        self._running.clear()
+        for row in rows:
+            row.job.emit(error)
+        self._stepper.reset()
 
     def _wait_for_work(self) -> bool:
         with self._changed:
@@ -163,6 +175,8 @@ class Loop:
         row.num_ready += len(chunk)
         if len(chunk) < len(pending):
             row.job.emit(Progress("prefill", row.num_ready / (row.num_ready + len(pending) - len(chunk))))
+            # A short prompt need not wait for all of a long one.
+            self._filling.rotate(-1)
             return
         self._filling.remove(row)
         self._running.append(row)
@@ -179,9 +193,6 @@ class Loop:
             log.exception("a step failed")
             self._recover(rows, _as_error(error))
             return
-        if self._rounds and len(rows) > 1:
-            for row in rows:
-                row.exact = False
         for row, row_logits in zip(rows, logits, strict=True):
             try:
                 self._take_token(row, row_logits)
@@ -201,7 +212,6 @@ class Loop:
             self._end(heaviest, error)
         for row in rows:
             row.restarts += 1
-            row.exact = not self._rounds
             row.lane = Lane(row.lane.adapter, row.lane.strength)
             row.num_ready = 0
             self._running.remove(row)
@@ -235,14 +245,20 @@ class Loop:
         if rest:
             row.job.emit(Delta(rest, (), thinking))
         usage = Usage(len(row.prompt_ids), len(row.out))
-        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, row.notes))
+        notes = (*row.notes, STILL_THINKING) if thinking and reason == "length" else row.notes
+        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, notes))
 
     def _end(self, row: Row, last: Finish | PlaygroundError) -> None:
+        """Whoever asked hears of it first: letting go of the cache may fail, and that is not their affair."""
         for rows in (self._waiting, self._filling, self._running):
             if row in rows:
                 rows.remove(row)
-        self._stepper.leave(row.lane)
         row.job.emit(last)
+        try:
+            self._stepper.leave(row.lane)
+        except Exception as error:
+            log.exception("leaving the batch failed")
+            self._recover(list(self._running), _as_error(error))
         self._on_leave(row)
 
 

@@ -6,12 +6,54 @@ Knows one tokenizer; nothing of logits or batches.
 
 from __future__ import annotations
 
+import re
 from typing import Any
-
-from tokenizers.decoders import DecodeStream
 
 from playground.prompts import Prompt
 from playground.text import StopMatcher, ThinkingSplitter
+
+CONTEXT_TOKENS = 4
+"""So many tokens of a raw prompt are read along, since a tokenizer may write the first token of a text without
+the space that it has in the middle."""
+MAX_HELD_TOKENS = 64
+"""Bytes that still make no character after so many tokens never will."""
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_BROKEN = "\ufffd"
+
+
+class Decoder:
+    """Text out of token ids as they come; what it gave, joined, is what decoding all of them gives."""
+
+    def __init__(self, tokenizer: Any, context_ids: tuple[int, ...] = ()) -> None:
+        self._backend = tokenizer.backend_tokenizer
+        self._ids = list(context_ids)
+        self._start, self._read = 0, len(context_ids)
+
+    def push(self, token_id: int) -> str:
+        """The text that is certain now; empty within a character."""
+        self._ids.append(token_id)
+        held = len(self._ids) - self._read
+        # A run of byte tokens may turn into other characters as long as it goes on.
+        if _BYTE.fullmatch(self._backend.id_to_token(token_id) or "") and held < MAX_HELD_TOKENS:
+            return ""
+        text = self._decode(self._start, len(self._ids))
+        if text.endswith(_BROKEN) and held < MAX_HELD_TOKENS:
+            return ""
+        return self._give(text)
+
+    def flush(self) -> str:
+        """The text of an unfinished character, as the tokenizer writes it."""
+        return self._give(self._decode(self._start, len(self._ids)))
+
+    def _give(self, text: str) -> str:
+        given = self._decode(self._start, self._read)
+        piece = text[len(given) :] if text.startswith(given) else self._decode(self._read, len(self._ids))
+        # The next piece is read after this one, which is all the context that a tokenizer looks at.
+        self._start, self._read = self._read, len(self._ids)
+        return piece
+
+    def _decode(self, start: int, end: int) -> str:
+        return self._backend.decode(self._ids[start:end], skip_special_tokens=True)
 
 
 class Reader:
@@ -20,9 +62,10 @@ class Reader:
     def __init__(self, tokenizer: Any, prompt: Prompt, stops: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._marks = _mark_ids(tokenizer, prompt)
-        self._splitter = ThinkingSplitter(thinking=prompt.thinking, label=prompt.marks.label if prompt.marks else "")
+        label = prompt.marks.label if prompt.marks else ""
+        self._splitter = ThinkingSplitter(thinking=prompt.thinking, label=label)
         self._matcher = StopMatcher(stops)
-        self._restart()
+        self._decoder = Decoder(tokenizer, () if prompt.chat else prompt.token_ids[-CONTEXT_TOKENS:])
 
     @property
     def stopped(self) -> bool:
@@ -36,28 +79,20 @@ class Reader:
     def push(self, token_id: int) -> str:
         """The text that a token makes certain; empty where it ends within a character or begins a mark."""
         if token_id in self._marks:
+            rest = self.flush()
             self._splitter.turn(self._marks[token_id])
-            self._restart()
-            return ""
-        self._ids.append(token_id)
-        piece = self._stream.step(self._tokenizer._tokenizer, token_id) or ""
-        self._given += piece
-        return self._pass_on(piece)
+            self._decoder = Decoder(self._tokenizer)
+            return rest
+        return self._pass_on(self._decoder.push(token_id))
 
     def flush(self) -> str:
         """What is left at the end: an unfinished character, or the beginning of a stop string."""
-        whole = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        rest = whole[len(self._given) :] if whole.startswith(self._given) else ""
-        return self._pass_on(rest) + ("" if self.thinking else self._matcher.flush())
+        rest = self._splitter.push(self._decoder.flush()) + self._splitter.flush()
+        return rest if self.thinking else self._matcher.push(rest) + self._matcher.flush()
 
     def _pass_on(self, piece: str) -> str:
         piece = self._splitter.push(piece)
         return piece if self.thinking else self._matcher.push(piece)
-
-    def _restart(self) -> None:
-        self._stream: Any = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
-        self._given = ""
 
 
 def _mark_ids(tokenizer: Any, prompt: Prompt) -> dict[int, bool]:
@@ -65,5 +100,4 @@ def _mark_ids(tokenizer: Any, prompt: Prompt) -> dict[int, bool]:
     if prompt.marks is None:
         return {}
     vocabulary = tokenizer.get_vocab()
-    pairs = ((prompt.marks.open, True), (prompt.marks.close, False))
-    return {vocabulary[mark]: begins for mark, begins in pairs if mark in vocabulary}
+    return {vocabulary[prompt.marks.open]: True, vocabulary[prompt.marks.close]: False}

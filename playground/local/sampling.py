@@ -34,7 +34,8 @@ class Sampler:
         if self._sampling.temperature == 0:
             token_id = int(scores.argmax())
         else:
-            scores = self._cut(scores / self._sampling.temperature)
+            # The best score is made nought, or a small temperature would send several beyond what floats hold.
+            scores = self._cut((scores - scores.max()) / self._sampling.temperature)
             noise = torch.empty(scores.shape, dtype=torch.float32).exponential_(generator=self._generator)
             token_id = int((scores.cpu() - noise.log()).argmax())
         self._counts[token_id] = self._counts.get(token_id, 0) + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
@@ -24,21 +26,23 @@ from playground.errors import Cancelled, ModelLoadFailed
 from playground.types import LoadWatch, ModelCard, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_FILE_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+UNKNOWN_CONTEXT = 2048
 _PROBE = "\u2402turn\u2402"
 
 
 @dataclass(slots=True, eq=False)
 class Base:
-    """A loaded base. `end_ids` are the tokens that end an answer; `num_bytes` its tensors take in memory."""
+    """A loaded base. `context_limit` is what the weights can take, in tokens; `chat_template` is the tokenizer's
+    own; `num_bytes` is what the tensors take in memory."""
 
     card: ModelCard
     model: Any
     tokenizer: Any
     dtype: torch.dtype
     device: torch.device
-    context_length: int
+    context_limit: int
     chat_template: str | None
-    end_ids: frozenset[int]
     num_bytes: int
     notes: tuple[str, ...] = ()
 
@@ -73,21 +77,28 @@ def load_base(card: ModelCard, watch: LoadWatch) -> Base:
             tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     except Cancelled:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_first_line(error)}") from error
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        AssertionError,
+    ) as error:
+        raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_in_a_line(error)}") from error
     model.eval().requires_grad_(False)
     _cure_strided_head(model)
-    chat_template = card.chat_template or default_template(tokenizer)
-    context_length, notes = _context_length(card, model.config.get_text_config(decoder=True))
+    context_limit, notes = _context_limit(model.config.get_text_config(decoder=True))
     return Base(
         card=card,
         model=model,
         tokenizer=tokenizer,
         dtype=model.dtype,
         device=device,
-        context_length=context_length,
-        chat_template=chat_template,
-        end_ids=end_ids(model, tokenizer, chat_template),
+        context_limit=context_limit,
+        chat_template=_default_template(tokenizer),
         num_bytes=sum(tensor.nbytes for _, tensor in tensors_of(model)),
         notes=notes,
     )
@@ -123,7 +134,7 @@ def release_memory() -> None:
 
 
 def _read_model(folder: Path, card: ModelCard, device: torch.device) -> Any:
-    dtype = DTYPES[card.dtype] if card.dtype else "auto"
+    dtype = DTYPES[card.dtype] if card.dtype else _dtype_of_files(folder)
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     model, info = loaded
     missing = sorted(info["missing_keys"])
@@ -134,27 +145,15 @@ def _read_model(folder: Path, card: ModelCard, device: torch.device) -> Any:
 
 
 def _dtype_of_files(folder: Path) -> torch.dtype:
-    """The dtype that most bytes of the files have."""
-    from safetensors import safe_open
-
-    first = sorted(folder.glob("*.safetensors"))[0]
-    with safe_open(first, "pt") as file:
-        sizes: dict[torch.dtype, int] = {}
-        for name in file.keys():  # noqa: SIM118 - a safe_open is no mapping
-            part = file.get_slice(name)
-            dtype = _TORCH_DTYPES.get(part.get_dtype(), torch.float32)
-            sizes[dtype] = sizes.get(dtype, 0) + _product(part.get_shape())
-    return max(sizes, key=lambda dtype: sizes[dtype])
-
-
-_TORCH_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-
-
-def _product(shape: list[int]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result
+    """The dtype of most of the weights in the files, whatever the configuration says of them."""
+    num_values: dict[torch.dtype, int] = {}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a safe_open is no mapping
+                part = file.get_slice(name)
+                dtype = _FILE_DTYPES.get(part.get_dtype(), torch.float32)
+                num_values[dtype] = num_values.get(dtype, 0) + math.prod(part.get_shape())
+    return max(num_values, key=lambda dtype: num_values[dtype], default=torch.float32)
 
 
 class _Bar:
@@ -197,9 +196,9 @@ def _progress_to(watch: LoadWatch, name: str) -> Iterator[None]:
         transformers_logging.set_tqdm_hook(previous)
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300] if text else 'no further reason given'}"
+def _in_a_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "no further reason given"
+    return f"{type(error).__name__}: {text[:300]}"
 
 
 def _cure_strided_head(model: Any) -> None:
@@ -216,9 +215,8 @@ def _cure_strided_head(model: Any) -> None:
     head.register_forward_pre_hook(dense)
 
 
-def _context_length(card: ModelCard, config: Any) -> tuple[int, tuple[str, ...]]:
-    limits = [n for n in (card.context_length, getattr(config, "max_position_embeddings", None)) if n]
-    length = min(limits) if limits else 2048
+def _context_limit(config: Any) -> tuple[int, tuple[str, ...]]:
+    length = getattr(config, "max_position_embeddings", None) or UNKNOWN_CONTEXT
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     original = scaling.get("original_max_position_embeddings") or getattr(
         config, "original_max_position_embeddings", None
@@ -230,7 +228,7 @@ def _context_length(card: ModelCard, config: Any) -> tuple[int, tuple[str, ...]]
     return length, ()
 
 
-def default_template(tokenizer: Any) -> str | None:
+def _default_template(tokenizer: Any) -> str | None:
     """The chat template that a tokenizer came with; of several named ones the one called default."""
     template = tokenizer.chat_template
     return template.get("default") if isinstance(template, dict) else template or None
