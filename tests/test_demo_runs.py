@@ -35,6 +35,38 @@ def playground(catalog: Catalog) -> Iterator[Playground]:
     registry.close()
 
 
+def live_bytes() -> int:
+    """All tensor memory of this process, each storage once."""
+    gc.collect()
+    storages = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu":
+            storage = thing.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+# First of the file: no other engine comes and goes while this one is measured.
+def test_three_fine_tunes_cost_little_beside_their_base(catalog: Catalog) -> None:
+    cards = [catalog.card(BASE), *(card for card in catalog.fine_tunes(BASE) if card.problem is None)]
+    loader = LocalLoader(max_rows=4)
+    before = live_bytes()
+    engine = loader.load(cards[0], Watch(), lambda num_bytes: True)
+    assert isinstance(engine, LocalEngine)
+    try:
+        base_bytes = live_bytes() - before
+        for card in cards[1:4]:
+            engine.prepare(card, Watch())
+        folders = [Path(str(card.adapter)) / "adapter_model.safetensors" for card in cards[1:4]]
+        assert len(folders) == 3
+        assert live_bytes() - before < 1.1 * (base_bytes + sum(file.stat().st_size for file in folders))
+        assert engine.memory_bytes() == pytest.approx(live_bytes() - before, rel=0.02)
+    finally:
+        engine.close()
+    del engine
+    assert live_bytes() - before < 0.01 * base_bytes
+
+
 def ask(model: str, text: str, **settings: float) -> GenerationRequest:
     sampling = Sampling(**{"max_tokens": 200, "temperature": 0, **settings})  # type: ignore[arg-type]
     return GenerationRequest(model, (Message("user", text),), sampling=sampling, alone=False)
@@ -66,37 +98,6 @@ def test_both_sides_have_begun_before_either_has_ended(playground: Playground) -
     begins = [order.index((side, "delta")) for side in (0, 1)]
     assert len(ends) == 2
     assert max(begins) < min(ends)
-
-
-def live_bytes() -> int:
-    """All tensor memory of this process, each storage once."""
-    gc.collect()
-    storages = {}
-    for thing in gc.get_objects():
-        if isinstance(thing, torch.Tensor) and thing.device.type == "cpu":
-            storage = thing.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
-
-
-def test_three_fine_tunes_cost_little_beside_their_base(catalog: Catalog) -> None:
-    cards = [catalog.card(BASE), *(card for card in catalog.fine_tunes(BASE) if card.problem is None)]
-    loader = LocalLoader(max_rows=4)
-    before = live_bytes()
-    engine = loader.load(cards[0], Watch(), lambda num_bytes: True)
-    assert isinstance(engine, LocalEngine)
-    try:
-        base_bytes = live_bytes() - before
-        for card in cards[1:4]:
-            engine.prepare(card, Watch())
-        folders = [Path(str(card.adapter)) / "adapter_model.safetensors" for card in cards[1:4]]
-        assert len(folders) == 3
-        assert live_bytes() - before < 1.1 * (base_bytes + sum(file.stat().st_size for file in folders))
-        assert engine.memory_bytes() == pytest.approx(live_bytes() - before, rel=0.02)
-    finally:
-        engine.close()
-    del engine
-    assert live_bytes() - before < 0.01 * base_bytes
 
 
 def test_the_base_is_the_same_bytes_after_all_that(catalog: Catalog, playground: Playground) -> None:

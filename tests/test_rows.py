@@ -50,13 +50,11 @@ class House:
     stock: Any
     tuned: dict[str, Any]
 
-    def load(self, **changes: Any) -> LocalEngine:
-        card = self.base
-        loader = LocalLoader(max_rows=16)
-        engine = loader.load(card, Watch(), lambda num_bytes: True)
+    def load(self) -> LocalEngine:
+        engine = LocalLoader(max_rows=16).load(self.base, Watch(), lambda num_bytes: True)
         assert isinstance(engine, LocalEngine)
-        for tune in self.tunes.values():
-            engine.prepare(tune, Watch())
+        for card in (self.base, *self.tunes.values()):
+            engine.prepare(card, Watch())
         return engine
 
     def alone(self, name: str | None, strength: float, ids: list[int], max_tokens: int) -> list[int]:
