@@ -20,6 +20,7 @@ from playground.registry import Registry
 from playground.types import (
     Answer,
     Delta,
+    Echo,
     Engine,
     Event,
     Finish,
@@ -70,7 +71,7 @@ class Playground:
                     yield latest if job is None else Delta("")
                 elif isinstance(item, PlaygroundError):
                     raise item
-                elif isinstance(item, Progress | Delta | Finish):
+                elif isinstance(item, Progress | Echo | Delta | Finish):
                     yield item
                     if isinstance(item, Finish):
                         return
@@ -103,12 +104,15 @@ class Playground:
     async def complete(self, request: GenerationRequest) -> Answer:
         """The folded stream; raises what the stream raises."""
         deltas: list[Delta] = []
+        echo: Echo | None = None
         async with contextlib.aclosing(self.stream(request)) as events:
             async for event in events:
                 if isinstance(event, Delta):
                     deltas.append(event)
+                elif isinstance(event, Echo):
+                    echo = event
                 elif isinstance(event, Finish):
-                    return fold(deltas, event)
+                    return fold(deltas, event, echo)
         raise AssertionError("a stream ends with Finish or an error")
 
     async def _pump(
@@ -181,7 +185,7 @@ class Playground:
             return None
 
 
-def fold(deltas: Sequence[Delta], finish: Finish) -> Answer:
+def fold(deltas: Sequence[Delta], finish: Finish, echo: Echo | None = None) -> Answer:
     """The whole answer out of its pieces."""
     return Answer(
         text="".join(delta.text for delta in deltas if not delta.thinking),
@@ -189,6 +193,7 @@ def fold(deltas: Sequence[Delta], finish: Finish) -> Answer:
         token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
         logprobs=tuple(logprob for delta in deltas for logprob in delta.logprobs),
         finish=finish,
+        echo=echo,
     )
 
 

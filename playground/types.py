@@ -144,8 +144,8 @@ class GenerationRequest:
     """One answer asked of one model: a chat (`messages`) or raw text or token ids (`prompt`), never both.
 
     `thinking` is passed to chat templates that know it. `strength` scales a fine-tune's LoRA (1 is as
-    trained). `alone` says that no answer of the base is wanted beside this one, so that a merged view
-    may serve it.
+    trained). `echo` asks for the prompt back, scored where log-probabilities are asked. `alone` says that no
+    answer of the base is wanted beside this one, so that a merged view may serve it.
     """
 
     model: str
@@ -155,6 +155,7 @@ class GenerationRequest:
     thinking: bool = False
     strength: float = 1.0
     alone: bool = True
+    echo: bool = False
 
     def __post_init__(self) -> None:
         _require(isinstance(self.model, str) and self.model != "", "model", self.model, "it must name a model")
@@ -221,11 +222,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token with its natural log-probability under the raw logits, and the best alternatives."""
+    """A token with its natural log-probability under the raw logits, and the best alternatives.
+
+    `spelling` is the token read by itself; `piece` what it added to the text (nothing within a character), so
+    that pieces join to the text. Alternatives have no piece and no alternatives of their own.
+    """
 
     token_id: int
     logprob: float
-    top: tuple[tuple[int, float], ...] = ()
+    spelling: str = ""
+    piece: str = ""
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +242,17 @@ class Progress:
     stage: Literal["waiting", "downloading", "loading", "prefill"]
     fraction: float | None = None
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The prompt as the model saw it, where the request asked for it. With log-probabilities there is one a
+    token, None for the first, which nothing comes before."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    logprobs: tuple[TokenLogprob | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +283,7 @@ class Finish:
     notes: tuple[str, ...] = ()
 
 
-Event = Progress | Delta | Finish
+Event = Progress | Echo | Delta | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +295,7 @@ class Answer:
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...]
     finish: Finish
+    echo: Echo | None = None
 
 
 @dataclass(slots=True)

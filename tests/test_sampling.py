@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from playground.errors import InvalidRequest
-from playground.local.sampling import Sampler, token_logprob
+from playground.local.sampling import Sampler, score
 from playground.types import Sampling
 
 VOCABULARY = 700
@@ -115,11 +115,12 @@ def test_one_seed_is_one_noise_for_two_models() -> None:
 def test_logprobs_are_the_log_softmax_of_raw_logits() -> None:
     logits = some_logits(8)
     expected = torch.log_softmax(logits.double(), 0)
-    found = token_logprob(logits, 17, 4)
+    found = score(logits[None], [17], 4, str)[0]
     assert found.logprob == pytest.approx(float(expected[17]), abs=1e-5)
     best = expected.topk(4)
-    assert [token_id for token_id, _ in found.top] == best.indices.tolist()
-    assert [p for _, p in found.top] == pytest.approx(best.values.tolist(), abs=1e-5)
+    assert [one.token_id for one in found.top] == best.indices.tolist()
+    assert [one.logprob for one in found.top] == pytest.approx(best.values.tolist(), abs=1e-5)
+    assert (found.spelling, found.top[0].spelling) == ("17", str(found.top[0].token_id))
 
 
 @pytest.mark.parametrize(

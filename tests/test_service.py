@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from playground.catalog import load_catalog
@@ -29,6 +31,7 @@ from playground.registry import Registry
 from playground.service import Playground
 from playground.types import Answer, Delta, Finish, GenerationRequest, Message, Progress, Sampling
 from tests import tiny
+from tests.drive import PATIENCE, start
 
 Door = tuple[Playground, Registry, Path]
 
@@ -235,7 +238,63 @@ def test_logprobs_are_those_of_a_direct_forward(door: Door) -> None:
     for i, found in enumerate(answer.logprobs):
         row = logits[len(ids) - 1 + i]
         assert found.logprob == pytest.approx(float(row[found.token_id]), abs=1e-4)
-        assert found.top[0][1] == pytest.approx(float(row.max()), abs=1e-4)
+        assert found.top[0].logprob == pytest.approx(float(row.max()), abs=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [3, 256])
+@pytest.mark.parametrize("model", ["tiny/llama", "tiny/one"])
+def test_an_echo_scores_the_prompt_as_a_direct_forward_does(
+    door: Door, monkeypatch: pytest.MonkeyPatch, chunk: int, model: str
+) -> None:
+    monkeypatch.setattr("playground.local.decoding.CHUNK_TOKENS", chunk)
+    playground, _, root = door
+    text = "the quick brown fox 🙂 naïve"
+    sampling = Sampling(max_tokens=0, logprobs=2)
+    answer = complete(playground, GenerationRequest(model, prompt=text, sampling=sampling, echo=True))
+    stock: Any = AutoModelForCausalLM.from_pretrained(root / "llama")
+    if model == "tiny/one":
+        stock = PeftModel.from_pretrained(stock, root / "one")
+    ids = AutoTokenizer.from_pretrained(root / "llama")(text)["input_ids"]
+    with torch.no_grad():
+        expected = stock(torch.tensor([ids])).logits[0].log_softmax(-1)
+    echo = answer.echo
+    assert echo is not None
+    assert echo.text == text == "".join(echo.pieces)
+    assert list(echo.token_ids) == ids
+    assert echo.logprobs[0] is None
+    for i, found in enumerate(echo.logprobs[1:], start=1):
+        assert found is not None
+        assert found.token_id == ids[i]
+        assert found.piece == echo.pieces[i]
+        assert found.logprob == pytest.approx(float(expected[i - 1, ids[i]]), abs=1e-4)
+        assert found.top[0].logprob == pytest.approx(float(expected[i - 1].max()), abs=1e-4)
+    assert (answer.text, answer.finish.reason, answer.finish.usage.num_completion_tokens) == ("", "length", 0)
+
+
+def test_one_prompt_asked_often_is_read_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground, registry, _ = door
+    complete(playground, ask("tiny/llama"))
+    loop = engine_of(registry)._loop
+    prefill, calls, gate = loop._stepper.prefill, [], threading.Event()
+
+    def counted(lane: Any, ids: Any, **settings: Any) -> Any:
+        calls.append(len(ids))
+        assert gate.wait(PATIENCE)
+        return prefill(lane, ids, **settings)
+
+    requests = [ask("tiny/llama", "once", temperature=1.0, seed=seed, max_tokens=20) for seed in range(6)]
+    alone = [complete(playground, request).token_ids for request in requests]
+    monkeypatch.setattr(loop._stepper, "prefill", counted)
+    card = playground.status("tiny/llama").card
+    # The loop is held up by another prompt until all six have arrived.
+    first = start(engine_of(registry), card, ask("tiny/llama", "another"))
+    jobs = [start(engine_of(registry), card, request) for request in requests]
+    while not calls or len(loop._arrived) < 6:
+        threading.Event().wait(0.005)
+    gate.set()
+    first.answer()
+    assert [job.answer().token_ids for job in jobs] == alone
+    assert len(calls) == 2
 
 
 def test_thinking_is_shown_apart_and_asked_for(door: Door) -> None:

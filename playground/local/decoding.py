@@ -11,16 +11,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 
 from playground.errors import Cancelled, InternalError, PlaygroundError
 from playground.local.reading import Reader
-from playground.local.sampling import Sampler
+from playground.local.sampling import Sampler, score
 from playground.local.torch_step import Lane
-from playground.types import Delta, Finish, FinishReason, Job, Progress, Timing, Usage, View
+from playground.types import (
+    Delta,
+    Echo,
+    Finish,
+    FinishReason,
+    Job,
+    Progress,
+    Timing,
+    TokenLogprob,
+    Usage,
+    View,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +54,9 @@ class Stepper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One answer in the making. `exact` says whether its seed gives the same tokens again whatever runs beside
-    it; `restarts` counts how often its cache had to be made anew."""
+    """One answer in the making. `pieces` are the prompt's text by token where it is asked back; `exact` says
+    whether its seed gives the same tokens again whatever runs beside it; `restarts` counts how often its cache
+    had to be made anew."""
 
     job: Job
     lane: Lane
@@ -54,15 +66,29 @@ class Row:
     reader: Reader
     sampler: Sampler
     seed: int
+    pieces: tuple[str, ...] | None
     view: View
     exact: bool
     notes: tuple[str, ...] = ()
     out: list[int] = field(default_factory=list)
+    scores: list[TokenLogprob | None] = field(default_factory=list)
     num_ready: int = 0
     restarts: int = 0
     started_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float | None = None
+
+    @property
+    def scoring(self) -> bool:
+        """Whether the prompt's own tokens are to be scored."""
+        return self.pieces is not None and self.job.request.sampling.logprobs is not None
+
+    def same_prompt(self, other: Row) -> bool:
+        """Whether this row, not begun yet, would fill its cache with just what `other` has."""
+        mine, theirs = self.lane, other.lane
+        carries_the_same = (mine.adapter, mine.strength) == (theirs.adapter, theirs.strength)
+        begun = self.num_ready or self.out or self.scoring
+        return not begun and carries_the_same and self.prompt_ids == other.prompt_ids
 
     def pending_ids(self) -> tuple[int, ...]:
         """Tokens that the lane must still take in before the row can step: more than the prompt's after a restart."""
@@ -171,17 +197,50 @@ class Loop:
     def _fill(self, row: Row) -> None:
         pending = row.pending_ids()
         chunk = pending[:CHUNK_TOKENS]
-        logits = self._stepper.prefill(row.lane, chunk)
+        scoring = row.scoring and not row.out
+        logits = self._stepper.prefill(row.lane, chunk, num_logits=len(chunk) if scoring else 1)
         row.num_ready += len(chunk)
+        if scoring:
+            self._score(row, logits)
         if len(chunk) < len(pending):
             row.job.emit(Progress("prefill", row.num_ready / (row.num_ready + len(pending) - len(chunk))))
             # A short prompt need not wait for all of a long one.
             self._filling.rotate(-1)
             return
+        twins = self._twins(row)
+        self._begin(row, logits[-1])
+        for twin in twins:
+            self._begin(twin, logits[-1])
+
+    def _twins(self, row: Row) -> list[Row]:
+        """Rows that wait with the very same prompt: each gets a copy of this one's cache in place of its own work."""
+        if row.out or row.scoring:
+            return []
+        twins = [other for other in self._filling if other is not row and other.same_prompt(row)]
+        for twin in twins:
+            twin.lane = self._stepper.fork(row.lane)
+            twin.num_ready = row.num_ready
+        return twins
+
+    def _begin(self, row: Row, logits: torch.Tensor) -> None:
         self._filling.remove(row)
         self._running.append(row)
-        if not row.out:
-            self._take_token(row, logits[-1])
+        if row.out:
+            return
+        if row.pieces is not None:
+            scores = [None, *row.scores] if row.scoring else []
+            row.job.emit(Echo("".join(row.pieces), row.prompt_ids, row.pieces, tuple(scores)))
+        self._take_token(row, logits)
+
+    def _score(self, row: Row, logits: torch.Tensor) -> None:
+        """The prompt's tokens under the logits of the token before each; the last logits are the answer's."""
+        assert row.pieces is not None
+        num_top = row.job.request.sampling.logprobs or 0
+        start = len(row.scores)
+        token_ids = row.prompt_ids[start + 1 : row.num_ready + 1]
+        scored = score(logits[: len(token_ids)], token_ids, num_top, row.reader.spell)
+        pieces = row.pieces[start + 1 :]
+        row.scores += [replace(one, piece=piece) for one, piece in zip(scored, pieces, strict=False)]
 
     # One token for every running row
 
@@ -233,8 +292,12 @@ class Loop:
         row.out.append(token_id)
         thinking = row.reader.thinking
         text = row.reader.push(token_id)
-        logprob = row.sampler.logprob(logits, token_id)
-        row.job.emit(Delta(text, (token_id,), thinking, (logprob,) if logprob else ()))
+        logprobs = ()
+        num_top = row.job.request.sampling.logprobs
+        if num_top is not None:
+            scored = score(logits[None], [token_id], num_top, row.reader.spell)
+            logprobs = (replace(scored[0], piece=row.reader.piece),)
+        row.job.emit(Delta(text, (token_id,), thinking, logprobs))
         if row.reader.stopped:
             self._finish(row, "stop")
         elif len(row.out) >= row.room:

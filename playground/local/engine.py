@@ -20,7 +20,7 @@ from playground.local.adapters import read_adapter
 from playground.local.decoding import Loop, Row
 from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view
-from playground.local.reading import Reader
+from playground.local.reading import Reader, pieces_of
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
 from playground.prompts import check_template, encode
@@ -169,6 +169,7 @@ class LocalEngine:
             reader=Reader(base.tokenizer, prompt, request.sampling.stop),
             sampler=Sampler(request.sampling, seed),
             seed=seed,
+            pieces=tuple(pieces_of(base.tokenizer, prompt.token_ids)) if request.echo else None,
             view=place.view,
             exact=place.repeatable and base.dtype.itemsize >= 4,
             notes=(*base.notes, *place.notes),

@@ -7,6 +7,7 @@ Knows one tokenizer; nothing of logits or batches.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from playground.prompts import Prompt
@@ -56,11 +57,23 @@ class Decoder:
         return self._backend.decode(self._ids[start:end], skip_special_tokens=True)
 
 
+def pieces_of(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text of all; what is left of a broken character goes to the last one."""
+    decoder = Decoder(tokenizer)
+    pieces = [decoder.push(token_id) for token_id in token_ids]
+    if pieces:
+        pieces[-1] += decoder.flush()
+    return pieces
+
+
 class Reader:
-    """Reads one row's tokens as they come. `stopped` once a stop string was met in the answer."""
+    """Reads one row's tokens as they come. `stopped` once a stop string was met in the answer; `piece` is what
+    the last token made certain, before stop strings are looked for."""
 
     def __init__(self, tokenizer: Any, prompt: Prompt, stops: tuple[str, ...]) -> None:
+        self.piece = ""
         self._tokenizer = tokenizer
+        self._backend = tokenizer.backend_tokenizer
         self._marks = _mark_ids(tokenizer, prompt)
         label = prompt.marks.label if prompt.marks else ""
         self._splitter = ThinkingSplitter(thinking=prompt.thinking, label=label)
@@ -76,14 +89,21 @@ class Reader:
         """Whether the next text belongs to the thinking."""
         return self._splitter.thinking
 
+    def spell(self, token_id: int) -> str:
+        """A token read by itself; a single byte of a character by its number."""
+        text = self._backend.decode([token_id], skip_special_tokens=False)
+        return f"bytes:{self._backend.id_to_token(token_id)}" if text == _BROKEN else text
+
     def push(self, token_id: int) -> str:
         """The text that a token makes certain; empty where it ends within a character or begins a mark."""
+        self.piece = ""
         if token_id in self._marks:
             rest = self.flush()
             self._splitter.turn(self._marks[token_id])
             self._decoder = Decoder(self._tokenizer)
             return rest
-        return self._pass_on(self._decoder.push(token_id))
+        self.piece = self._decoder.push(token_id)
+        return self._pass_on(self.piece)
 
     def flush(self) -> str:
         """What is left at the end: an unfinished character, or the beginning of a stop string."""

@@ -7,6 +7,7 @@ touched, so the same seed gives the same tokens whatever else runs.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -40,12 +41,6 @@ class Sampler:
             token_id = int((scores.cpu() - noise.log()).argmax())
         self._counts[token_id] = self._counts.get(token_id, 0) + 1
         return token_id
-
-    def logprob(self, logits: torch.Tensor, token_id: int) -> TokenLogprob | None:
-        """The token's log-probability under the raw `logits` with the asked alternatives; None if not asked."""
-        if self._sampling.logprobs is None:
-            return None
-        return token_logprob(logits, token_id, self._sampling.logprobs)
 
     def _adjusted(self, logits: torch.Tensor) -> torch.Tensor:
         sampling = self._sampling
@@ -89,12 +84,19 @@ def _nucleus(scores: torch.Tensor, top_p: float, num: int) -> tuple[torch.Tensor
     return best.values[:size], best.indices[:size]
 
 
-def token_logprob(logits: torch.Tensor, token_id: int, num_top: int) -> TokenLogprob:
-    """A token's natural log-probability under `logits` (vocabulary,) and the `num_top` best tokens."""
-    logprobs = logits.log_softmax(0)
-    best = logprobs.topk(min(num_top, logprobs.shape[0]))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return TokenLogprob(token_id, float(logprobs[token_id]), tuple(pairs))
+def score(
+    logits: torch.Tensor, token_ids: Sequence[int], num_top: int, spell: Callable[[int], str]
+) -> list[TokenLogprob]:
+    """The natural log-probabilities of tokens, each under its own row of `logits` (tokens, vocabulary), with the
+    `num_top` best tokens of that row."""
+    logprobs = logits.log_softmax(1)
+    best = logprobs.topk(min(num_top, logprobs.shape[1]), dim=1)
+    own = logprobs.gather(1, torch.tensor(list(token_ids), device=logits.device)[:, None])[:, 0].tolist()
+    scored = []
+    for token_id, logprob, ids, values in zip(token_ids, own, best.indices.tolist(), best.values.tolist(), strict=True):
+        top = tuple(TokenLogprob(i, value, spell(i)) for i, value in zip(ids, values, strict=True))
+        scored.append(TokenLogprob(token_id, logprob, spell(token_id), top=top))
+    return scored
 
 
 def _spread(seed: int) -> int:

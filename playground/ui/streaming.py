@@ -89,7 +89,7 @@ class LiveAnswer:
             self.state, self.finish = "done", event
         elif isinstance(event, PlaygroundError):
             self.state, self.error = "failed", event
-        else:
+        elif isinstance(event, Progress):
             self.progress = event
 
     def stop(self) -> None:
