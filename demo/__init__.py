@@ -1,0 +1,1 @@
+"""The embedded demo: the generator of its text, its training, its weights and its check."""
