@@ -118,7 +118,8 @@ def test_who_waits_hears_how_far_it_is_also_who_comes_late() -> None:
     late = Asked(registry, base("a"))
     assert late.progress[0].stage == "loading"
     loader.gates["a"].set()
-    early.engine(), late.engine()
+    early.engine()
+    late.engine()
     assert early.progress[-1].fraction == 1.0
 
 
@@ -176,7 +177,8 @@ def test_the_least_recently_used_that_nobody_holds_goes() -> None:
     loader = ScriptedLoader()
     registry = make(loader, budget=20)
     held, idle = Asked(registry, base("a")), Asked(registry, base("b"))
-    held.engine(), idle.engine()
+    held.engine()
+    idle.engine()
     idle.lease.release()
     Asked(registry, base("c")).engine()
     assert loader.closed == ["b"]

@@ -108,7 +108,7 @@ def test_byte_tokens_read_as_the_tokenizer_decodes_them() -> None:
 
 def test_raw_text_goes_on_with_the_space_that_the_model_wrote() -> None:
     tokenizer = byte_fallback_tokenizer()
-    a, the = tokenizer.convert_tokens_to_ids(["a", "▁the"])
+    a, the = (tokenizer.get_vocab()[piece] for piece in ("a", "▁the"))
     reader = Reader(tokenizer, Prompt((a,), "a"), ())
     assert reader.push(the) == " the"
 
