@@ -33,9 +33,9 @@ def reason(source: str, revision: str | None, error: Exception, endpoint: str) -
     if isinstance(error, OfflineModeIsEnabled):
         return f"{source} is not complete on this disk and HF_HUB_OFFLINE is set: unset it to download it"
     if isinstance(error, httpx2.TimeoutException | TimeoutError):
-        return f"{source}: {endpoint} took too long to answer: try again, or look at the network"
+        return f"{source}: {endpoint} took too long to answer: try again, or check the network connection"
     if is_network_trouble(error):
-        return f"{source} is not complete on this disk and {endpoint} cannot be reached: look at the network"
+        return f"{source} is not complete on this disk and {endpoint} cannot be reached: check the network connection"
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"{source}: the disk is full: make room in {constants.HF_HUB_CACHE}, or set HF_HOME elsewhere"

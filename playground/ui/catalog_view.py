@@ -10,7 +10,6 @@ from typing import Any
 
 from playground.types import ModelStatus
 
-PREFERRED_PAIR = ("playground/shop-demo", "playground/shop-json")
 ON_DISK = ("disk", "loading", "ready")
 MAX_REASON_CHARS = 48
 
@@ -21,10 +20,8 @@ def choices(models: Sequence[ModelStatus]) -> list[tuple[str, str]]:
 
 
 def first_pair(models: Sequence[ModelStatus]) -> tuple[str | None, str | None]:
-    """A base and a fine-tune of it that need no download, the demo's before others; else what there is."""
+    """The first base and fine-tune in the catalog that need no download; else what there is."""
     ready = {model.card.id: model for model in models if model.state in ON_DISK}
-    if all(model_id in ready for model_id in PREFERRED_PAIR):
-        return PREFERRED_PAIR
     for model in ready.values():
         if model.card.base_model in ready:
             return model.card.base_model, model.card.id
@@ -63,8 +60,10 @@ def size(num_bytes: int) -> str:
 
 
 def _label(model: ModelStatus) -> str:
-    name = f"↳ {model.card.name}" if model.card.base_model else model.card.name
-    return f"{name} · {_state(model)}"
+    card = model.card
+    # A checkpoint is called checkpoint-N whatever the run.
+    name = card.name if card.step is None or card.run is None else f"{card.run.rpartition('/')[2]}/{card.name}"
+    return f"{'↳ ' if card.base_model else ''}{name} · {_state(model)}"
 
 
 def _state(model: ModelStatus) -> str:
