@@ -18,6 +18,8 @@ ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 MAX_NEW_TOKENS = 4096
 MAX_STOPS = 4
 MAX_LOGPROBS = 20
+DRAWN_SEEDS = 1_000_000
+"""Seeds that nobody gave are below this: short enough to be typed again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from playground.local.reading import Reader, pieces_of
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
 from playground.prompts import check_template, encode
-from playground.types import Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
+from playground.types import DRAWN_SEEDS, Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class LocalEngine:
         prompt = encode(base.tokenizer, request, manner.context_length, manner.chat_template)
         self._check_ids("messages" if prompt.chat else "prompt", prompt.token_ids)
         self._check_ids("logit_bias", tuple(request.sampling.logit_bias))
-        seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(48)
+        seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(DRAWN_SEEDS)
         place = self._place(job)
         row = Row(
             job=job,

@@ -6,9 +6,10 @@ Knows the service and the panes. Both sides get the same messages, settings and 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -16,7 +17,7 @@ from gradio.events import Dependency
 
 from playground.errors import PlaygroundError
 from playground.insight import Segment, difference, is_json, json_difference
-from playground.types import GenerationRequest, ModelStatus
+from playground.types import DRAWN_SEEDS, GenerationRequest, ModelStatus
 from playground.ui import catalog_view
 from playground.ui.composer import Composer, composer, listen, messages_of, on_failure, require_prompt
 from playground.ui.controls import Controls, read
@@ -152,11 +153,14 @@ def _requests(tab: Compare, settings: Controls, values: Mapping[Any, Any], promp
     prompt = require_prompt(prompt)
     chosen = read(settings, values)
     messages = messages_of(chosen.system, (), prompt)
+    # Both sides draw from one seed, so that what differs is the models and not their luck.
+    seed = secrets.randbelow(DRAWN_SEEDS) if chosen.sampling.seed is None else chosen.sampling.seed
+    sampling = replace(chosen.sampling, seed=seed)
     return [
         GenerationRequest(
             require_model(side, values),
             messages,
-            sampling=chosen.sampling,
+            sampling=sampling,
             thinking=chosen.thinking,
             alone=False,
         )

@@ -5,7 +5,6 @@ Knows the components of the settings; refuses to know who asks, or what is done 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,6 @@ from gradio.components import Component
 
 from playground.errors import broken_rule
 from playground.types import Sampling
-
-MAX_DRAWN_SEED = 1_000_000
-"""Short enough to be read and typed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +95,10 @@ def _whole(name: str, value: float | None) -> int:
     return int(value)
 
 
-def _seed(text: str | None) -> int:
-    """Drawn here where none is given, so that both sides of a comparison get the same."""
+def _seed(text: str | None) -> int | None:
     text = (text or "").strip()
     if not text:
-        return secrets.randbelow(MAX_DRAWN_SEED)
+        return None
     try:
         return int(text)
     except ValueError:
