@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from playground.errors import Cancelled
+from playground.errors import Cancelled, ModelLoadFailed
 from playground.local import weights
 from playground.local.adapters import read_adapter
 from playground.local.engine import LocalEngine, LocalLoader
@@ -278,5 +278,27 @@ def test_steps_that_always_fail_end_the_rows_one_by_one(house: House, monkeypatc
         rows = [start(engine, house.base, greedy(house.base.id, ids, 50)) for ids in (small, large)]
         assert "out of memory" in rows[1].error().message
         assert list(rows[0].answer().token_ids) == house.alone(None, 1.0, small, 50)
+    finally:
+        engine.close()
+
+
+WRONG = {"llama": "starcoder2", "granite": "starcoder2", "starcoder2": "phi3"}
+
+
+def test_an_adapter_of_another_model_is_refused(house: House, tmp_path: Path) -> None:
+    other = WRONG.get(house.kind, "llama")
+    adapter = tiny.save_adapter(other, tiny.save_base(other, tmp_path / "base"), tmp_path / "adapter")
+    engine = house.load()
+    before = engine.fingerprint()
+    try:
+        wrong = replace(house.tunes["plain"], id="tiny/wrong", adapter=str(adapter))
+        with pytest.raises(ModelLoadFailed, match=r"another|cannot be read") as caught:
+            engine.prepare(wrong, Watch())
+        assert str(adapter) in caught.value.message
+        ids = [9, 20, 30]
+        assert list(start(engine, house.base, greedy(house.base.id, ids)).answer().token_ids) == house.alone(
+            None, 1.0, ids, 16
+        )
+        assert engine.fingerprint() == before
     finally:
         engine.close()
