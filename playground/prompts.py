@@ -26,7 +26,6 @@ class Tokenizer(Protocol):
 
     def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
     def __call__(self, text: str, **kwargs: Any) -> Any: ...
-    def __len__(self) -> int: ...
     def get_vocab(self) -> dict[str, int]: ...
 
 
@@ -66,11 +65,7 @@ def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int
 def _raw(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
     if isinstance(request.prompt, str):
         return Prompt(tuple(tokenizer(request.prompt)["input_ids"]), request.prompt)
-    token_ids = tuple(request.prompt or ())
-    for token_id in token_ids:
-        if not 0 <= token_id < len(tokenizer):
-            raise broken_rule("prompt", token_id, f"token ids of this model go from 0 to {len(tokenizer) - 1}")
-    return Prompt(token_ids, None)
+    return Prompt(tuple(request.prompt or ()), None)
 
 
 def _chat(tokenizer: Tokenizer, request: GenerationRequest, chat_template: str | None) -> Prompt:
@@ -78,8 +73,10 @@ def _chat(tokenizer: Tokenizer, request: GenerationRequest, chat_template: str |
         return _completion(tokenizer, request)
     text = render(tokenizer, request.messages, chat_template, thinking=request.thinking)
     marks = _usable(marks_of(chat_template), tokenizer)
-    # Only what the template wrote after the last message counts: people write such marks as well.
-    added = text[text.rfind(request.messages[-1].content.strip()) :].removeprefix(request.messages[-1].content.strip())
+    # Only what the template writes to begin the answer counts: people write such marks as well. (A template
+    # that writes something else there altogether leaves all of its text to look at.)
+    asked = render(tokenizer, request.messages, chat_template, thinking=request.thinking, begin_answer=False)
+    added = text.removeprefix(asked)
     thinking = marks is not None and added.rfind(marks.open) > added.rfind(marks.close)
     return Prompt(_ids(tokenizer, text), text, thinking, marks, chat=True)
 
@@ -104,8 +101,18 @@ def _completion(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
     return Prompt(tuple(tokenizer(text)["input_ids"]), text)
 
 
-def render(tokenizer: Tokenizer, messages: Sequence[Message], chat_template: str, *, thinking: bool) -> str:
-    """The template's text, ready for the model's answer; raises `InvalidRequest` where the template refuses."""
+def render(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    chat_template: str,
+    *,
+    thinking: bool,
+    begin_answer: bool = True,
+) -> str:
+    """The template's text, with `begin_answer` up to where the model goes on.
+
+    Raises `InvalidRequest` where the template refuses the messages.
+    """
     conversation = [{"role": message.role, "content": message.content} for message in messages]
     # A conversation that ends in an assistant's turn is one to be continued, not answered.
     continued = messages[-1].role == "assistant"
@@ -114,7 +121,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], chat_template: str
             conversation,
             chat_template=chat_template,
             tokenize=False,
-            add_generation_prompt=not continued,
+            add_generation_prompt=begin_answer and not continued,
             continue_final_message=continued,
             enable_thinking=thinking,
         )

@@ -300,9 +300,10 @@ def test_one_prompt_asked_often_is_read_once(door: Door, monkeypatch: pytest.Mon
 def test_thinking_is_shown_apart_and_asked_for(door: Door) -> None:
     quiet = complete(door[0], ask("tiny/thinks", max_tokens=20))
     assert quiet.thinking == ""
-    aloud = complete(door[0], ask("tiny/thinks", max_tokens=20, thinking=True))
-    assert aloud.text == ""
-    assert aloud.thinking
+    for prompt in ("hello there", "hi", "think", ">"):  # some of which stand in the mark itself
+        aloud = complete(door[0], ask("tiny/thinks", prompt, max_tokens=20, thinking=True))
+        assert aloud.text == ""
+        assert aloud.thinking
     assert door[0].status("tiny/thinks").thinking
     assert not door[0].status("tiny/llama").thinking
 
