@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 # Read by gradio when it is imported: it calls home otherwise.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from starlette.middleware import Middleware
-
-from playground.api import SecurityHeaders, routes
+from playground import commands
+from playground.accounts import Accounts
 from playground.catalog import load_catalog
-from playground.errors import ConfigurationError
+from playground.errors import ConfigurationError, PlaygroundError
+from playground.metrics import Metrics
 from playground.registry import Registry
 from playground.service import Playground
-from playground.settings import Settings, read_settings
-from playground.types import Engine, LoadWatch, ModelCard
-from playground.ui import build_page, launch_settings
+from playground.settings import Settings, build_parser, settings_from
+from playground.types import ANYBODY, Caller, Engine, LoadWatch, ModelCard
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -67,10 +66,32 @@ class App:
         self.engines = Engines(settings.max_rows)
         catalog = load_catalog(settings.models_file)
         self.registry = Registry(catalog.base_of, self.engines, settings.memory_bytes)
-        self.playground = Playground(catalog, self.registry, inference=settings.inference)
+        self.accounts = _accounts_in_force(settings)
+        self.metrics = Metrics(self.registry.used_bytes, settings.memory_bytes)
+        self.playground = Playground(
+            catalog,
+            self.registry,
+            inference=settings.inference,
+            accounts=self.accounts,
+            default_caller=_default_caller(settings),
+            meter=self.metrics,
+        )
 
     def launch(self) -> tuple[gr.Blocks, str]:
         """Starts to listen; returns the page, whose `close` ends that, and its address."""
+        # Imported here, so that commands that serve nothing need not wait for gradio.
+        from starlette.middleware import Middleware
+
+        from playground.api import Door, SecurityHeaders, SignIn, build_api
+        from playground.ui import build_page, launch_settings
+
+        door = Middleware(
+            Door,
+            api=build_api(self.playground, self.metrics),
+            playground=self.playground,
+            metrics=self.metrics,
+            sign_in=SignIn(self.playground, self.accounts.cookie_secret()) if self.accounts else None,
+        )
         page = build_page(self.playground)
         page.queue(default_concurrency_limit=None, api_open=False)
         _, url, _ = page.launch(
@@ -78,11 +99,7 @@ class App:
             server_port=self.settings.port,
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={
-                "routes": routes(),
-                "middleware": [Middleware(SecurityHeaders)],
-                "title": "Playground",
-            },
+            app_kwargs={"middleware": [Middleware(SecurityHeaders), door]},
             **launch_settings(),
         )
         return page, url
@@ -92,18 +109,44 @@ class App:
         self.registry.close()
 
 
+def _accounts_in_force(settings: Settings) -> Accounts | None:
+    """The accounts, where keys are on: that is where a key was ever made."""
+    accounts = Accounts.at(settings.home)
+    return accounts if accounts is not None and accounts.any_key() else None
+
+
+def _default_caller(settings: Settings) -> Caller:
+    """Who everybody is while keys are off. On a Space even loopback is reached from elsewhere, by its proxy."""
+    alone = settings.host in LOOPBACK and not settings.on_space
+    return Caller(everything=True) if alone else ANYBODY
+
+
+def _refuse_an_open_door(settings: Settings, keys_on: bool) -> None:
+    if settings.host in LOOPBACK or settings.on_space or settings.open_to_all or keys_on:
+        return
+    raise ConfigurationError(
+        [
+            f"--host: {settings.host!r} can be reached from elsewhere, and {settings.home} has no keys: create one "
+            "with `python app.py keys create NAME`, or say --open if anyone may use it"
+        ]
+    )
+
+
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Runs until it is told to stop; returns the exit status."""
+    """Runs until it is told to stop, or does one command; returns the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    parser = build_parser()
+    commands.add_to(parser)
+    args = parser.parse_args(argv)
     try:
-        settings = read_settings(argv, environ)
-        if settings.host not in LOOPBACK and not settings.open_to_all and "SPACE_ID" not in environ:
-            raise ConfigurationError(
-                [f"--host: {settings.host!r} can be reached from elsewhere: say --open if anyone may use it"]
-            )
+        if args.command is not None:
+            commands.run(args, environ)
+            return 0
+        settings = settings_from(args, environ)
         app = App(settings)
+        _refuse_an_open_door(settings, app.playground.keys_on)
         page, url = app.launch()
-    except (ConfigurationError, OSError) as error:
+    except (PlaygroundError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"Playground is running at {url}", flush=True)

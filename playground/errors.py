@@ -28,11 +28,35 @@ class InvalidRequest(PlaygroundError):
     code = "validation_error"
 
 
+class InvalidKey(PlaygroundError):
+    """Keys are on, and the request has none, or one that is unknown or revoked: the three look alike."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("The API key is missing or not valid: send it as `Authorization: Bearer tt_…`.")
+
+
+class Forbidden(PlaygroundError):
+    """The caller is known and may not do this, such as speaking for an organization it does not belong to."""
+
+    status = 403
+    code = "forbidden"
+
+
 class ModelNotFound(PlaygroundError):
     """No such model, or not one that the caller may see: the two look alike."""
 
     status = 404
     code = "model_not_found"
+
+
+class PayloadTooLarge(PlaygroundError):
+    """The body is over the limit; nothing of it was used."""
+
+    status = 413
+    code = "payload_too_large"
 
 
 class Overloaded(PlaygroundError):
@@ -64,7 +88,10 @@ class ModelLoadFailed(PlaygroundError):
 
 
 class Cancelled(PlaygroundError):
-    """Whoever asked has gone; seen by nobody but the code that cleans up."""
+    """Whoever asked has gone; seen by nobody but the code that cleans up, and by what counts."""
+
+    status = 499
+    code = "cancelled"
 
 
 class ConfigurationError(PlaygroundError):
@@ -75,9 +102,14 @@ class ConfigurationError(PlaygroundError):
         self.problems = tuple(problems)
 
 
+MAX_SHOWN_CHARS = 80
+
+
+def shortened(text: str) -> str:
+    """A text cut to what a message can carry."""
+    return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 3] + "..."
+
+
 def broken_rule(param: str, value: object, rule: str) -> InvalidRequest:
     """An `InvalidRequest` that names the field, the value (shortened) and the rule."""
-    shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return InvalidRequest(f"{param}: {shown} is not allowed: {rule}", param=param)
+    return InvalidRequest(f"{param}: {shortened(repr(value))} is not allowed: {rule}", param=param)

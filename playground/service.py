@@ -10,15 +10,27 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from playground import hub
+from playground.accounts import Accounts
 from playground.catalog import Catalog
-from playground.errors import InternalError, ModelLoadFailed, PlaygroundError, PlaygroundUnavailable, broken_rule
+from playground.errors import (
+    Cancelled,
+    InternalError,
+    InvalidKey,
+    ModelLoadFailed,
+    PlaygroundError,
+    PlaygroundUnavailable,
+    broken_rule,
+)
 from playground.registry import Registry
 from playground.types import (
+    ANYBODY,
     Answer,
+    Caller,
     Delta,
     Echo,
     Engine,
@@ -37,27 +49,83 @@ HEARTBEAT_SECONDS = 0.25
 """A stream yields at least this often, so that a consumer who has gone is noticed in a long prefill too."""
 
 
-class Playground:
-    """What people and clients can do. `inference` False is an inventory-only deployment."""
+class Meter(Protocol):
+    """Counts answers, the page's and the API's alike. Called from one event loop or several; must not block."""
 
-    def __init__(self, catalog: Catalog, registry: Registry, *, inference: bool = True) -> None:
+    def began(self) -> None:
+        """An answer was asked for and its model may be run."""
+        ...
+
+    def first_token(self) -> None:
+        """It said its first word, or its prompt came back."""
+        ...
+
+    def ended(self, outcome: Finish | PlaygroundError, *, spoke: bool) -> None:
+        """It is over, perhaps before any word; `Cancelled` where whoever asked has gone."""
+        ...
+
+
+class Playground:
+    """What people and clients can do. `inference` False is an inventory-only deployment.
+
+    Without `accounts` nobody needs a key, and all are `default_caller`.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        registry: Registry,
+        *,
+        inference: bool = True,
+        accounts: Accounts | None = None,
+        default_caller: Caller = ANYBODY,
+        meter: Meter | None = None,
+    ) -> None:
         self._catalog, self._registry, self.inference = catalog, registry, inference
+        self._accounts, self.default_caller, self._meter = accounts, default_caller, meter
         self._download_sizes = hub.DownloadSizes()
 
-    def models(self) -> list[ModelStatus]:
-        """Every model with its state, each base followed by its fine-tunes."""
-        return [self._status(card) for card in self._catalog.cards.values()]
+    @property
+    def keys_on(self) -> bool:
+        """Whether callers must show a key."""
+        return self._accounts is not None
 
-    def status(self, model_id: str) -> ModelStatus:
+    def sign_in(self, key: str) -> str:
+        """The id of a valid key; raises `InvalidKey`."""
+        if self._accounts is None:
+            raise InvalidKey
+        return self._accounts.sign_in(key)
+
+    def caller(self, key_id: str | None, org: str | None = None) -> Caller:
+        """Who speaks with a key, for `org` or for the account's default organization; asked anew at each request,
+        so that a revoked key is of no more use. Raises `InvalidKey`, `Forbidden`."""
+        if self._accounts is None:
+            return self.default_caller
+        if key_id is None:
+            raise InvalidKey
+        return self._accounts.caller(key_id, org)
+
+    def models(self, caller: Caller = ANYBODY) -> list[ModelStatus]:
+        """Every model that `caller` may see with its state, each base followed by its fine-tunes."""
+        return [self._status(card) for card in self._catalog.cards.values() if caller.sees(card)]
+
+    def status(self, model_id: str, caller: Caller = ANYBODY) -> ModelStatus:
         """One model with its state; raises `ModelNotFound`."""
-        return self._status(self._catalog.card(model_id))
+        return self._status(self._catalog.card(model_id, caller.sees))
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+    async def stream(self, request: GenerationRequest, caller: Caller = ANYBODY) -> AsyncGenerator[Event, None]:
         """The events of one answer, `Finish` last; raises `PlaygroundError`. Closing the iterator cancels.
 
         The first event comes at once, and another at least every quarter of a second.
         """
-        card = self._runnable(request)
+        card = self._runnable(request, caller)
+        with _counted(self._meter) as hear:
+            async with contextlib.aclosing(self._run(request, card)) as events:
+                async for event in events:
+                    hear(event)
+                    yield event
+
+    async def _run(self, request: GenerationRequest, card: ModelCard) -> AsyncGenerator[Event, None]:
         arrived_at = time.perf_counter()
         inbox, post = _mailbox()
         job: Job | None = None
@@ -85,11 +153,11 @@ class Playground:
             lease.release()
 
     async def stream_all(
-        self, requests: Sequence[GenerationRequest]
+        self, requests: Sequence[GenerationRequest], caller: Caller = ANYBODY
     ) -> AsyncGenerator[tuple[int, Event | PlaygroundError], None]:
         """Several answers at the same time, as (index, event). One that fails yields its error; the others go on."""
         inbox: asyncio.Queue[tuple[int, Event | PlaygroundError]] = asyncio.Queue()
-        tasks = [asyncio.create_task(self._pump(i, request, inbox)) for i, request in enumerate(requests)]
+        tasks = [asyncio.create_task(self._pump(i, request, caller, inbox)) for i, request in enumerate(requests)]
         num_running = len(tasks)
         try:
             while num_running:
@@ -101,28 +169,23 @@ class Playground:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def complete(self, request: GenerationRequest) -> Answer:
+    async def complete(self, request: GenerationRequest, caller: Caller = ANYBODY) -> Answer:
         """The folded stream; raises what the stream raises."""
-        deltas: list[Delta] = []
-        echo: Echo | None = None
-        async with contextlib.aclosing(self.stream(request)) as events:
+        fold = Fold()
+        async with contextlib.aclosing(self.stream(request, caller)) as events:
             async for event in events:
-                if isinstance(event, Delta):
-                    deltas.append(event)
-                elif isinstance(event, Echo):
-                    echo = event
-                elif isinstance(event, Finish):
-                    return fold(deltas, event, echo)
-        raise AssertionError("a stream ends with Finish or an error")
+                fold.add(event)
+        return fold.answer()
 
     async def _pump(
         self,
         index: int,
         request: GenerationRequest,
+        caller: Caller,
         inbox: asyncio.Queue[tuple[int, Event | PlaygroundError]],
     ) -> None:
         try:
-            async with contextlib.aclosing(self.stream(request)) as events:
+            async with contextlib.aclosing(self.stream(request, caller)) as events:
                 async for event in events:
                     inbox.put_nowait((index, event))
         except PlaygroundError as error:
@@ -132,10 +195,10 @@ class Playground:
             log.exception("an answer broke off")
             inbox.put_nowait((index, InternalError("the answer broke off; the log says why")))
 
-    def _runnable(self, request: GenerationRequest) -> ModelCard:
+    def _runnable(self, request: GenerationRequest, caller: Caller) -> ModelCard:
         if not self.inference:
             raise PlaygroundUnavailable
-        card = self._catalog.card(request.model)
+        card = self._catalog.card(request.model, caller.sees)
         if card.problem is not None:
             raise ModelLoadFailed(f"{card.id} cannot be run: {card.problem}")
         if request.strength != 1 and card.type == "base":
@@ -185,16 +248,63 @@ class Playground:
             return None
 
 
-def fold(deltas: Sequence[Delta], finish: Finish, echo: Echo | None = None) -> Answer:
-    """The whole answer out of its pieces."""
-    return Answer(
-        text="".join(delta.text for delta in deltas if not delta.thinking),
-        thinking="".join(delta.text for delta in deltas if delta.thinking),
-        token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
-        logprobs=tuple(logprob for delta in deltas for logprob in delta.logprobs),
-        finish=finish,
-        echo=echo,
-    )
+@contextlib.contextmanager
+def _counted(meter: Meter | None) -> Generator[Callable[[Event], None], None, None]:
+    """Tells the meter of one answer; what it gives must hear of every event."""
+    if meter is None:
+        yield lambda _: None
+        return
+    outcome: Finish | PlaygroundError = Cancelled("whoever asked has gone")
+    spoke = False
+
+    def hear(event: Event) -> None:
+        nonlocal outcome, spoke
+        if not spoke and (isinstance(event, Echo | Finish) or (isinstance(event, Delta) and event.token_ids)):
+            spoke = True
+            meter.first_token()
+        if isinstance(event, Finish):
+            outcome = event
+
+    meter.began()
+    try:
+        yield hear
+    except PlaygroundError as error:
+        outcome = error
+        raise
+    except Exception:
+        outcome = InternalError("the answer broke off")
+        raise
+    finally:
+        meter.ended(outcome, spoke=spoke)
+
+
+class Fold:
+    """The whole answer out of its events."""
+
+    def __init__(self) -> None:
+        self._deltas: list[Delta] = []
+        self._echo: Echo | None = None
+        self._finish: Finish | None = None
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Delta):
+            self._deltas.append(event)
+        elif isinstance(event, Echo):
+            self._echo = event
+        elif isinstance(event, Finish):
+            self._finish = event
+
+    def answer(self) -> Answer:
+        """The answer, once its `Finish` was added."""
+        assert self._finish is not None, "a stream ends with Finish or an error"
+        return Answer(
+            text="".join(delta.text for delta in self._deltas if not delta.thinking),
+            thinking="".join(delta.text for delta in self._deltas if delta.thinking),
+            token_ids=tuple(token_id for delta in self._deltas for token_id in delta.token_ids),
+            logprobs=tuple(logprob for delta in self._deltas for logprob in delta.logprobs),
+            finish=self._finish,
+            echo=self._echo,
+        )
 
 
 Item = Event | Engine | PlaygroundError

@@ -40,7 +40,8 @@ class Settings:
     """How this process is to run.
 
     `inference` False is an inventory-only deployment. `open_to_all` is the person's word that an address
-    beyond loopback may go without keys. `memory_bytes` is the budget for loaded models; `max_rows` how many
+    beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose owner opens or
+    closes it there. `memory_bytes` is the budget for loaded models; `max_rows` how many
     answers may run at once over one base.
     """
 
@@ -52,10 +53,11 @@ class Settings:
     open_to_all: bool
     memory_bytes: int
     max_rows: int
+    on_space: bool = False
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `app.py`'s own flags; more flags and subcommands can be added to it.
+    """The parser of `app.py`'s own flags; `commands.add_to` adds the subcommands.
 
     Values stay strings here: `settings_from` checks them, so that all problems are told together.
     """
@@ -87,7 +89,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     models_file = source.value("models", "PLAYGROUND_MODELS", _path, lambda: DEFAULT_MODELS_FILE)
     host = source.value("host", "GRADIO_SERVER_NAME", _host, lambda: DEFAULT_HOST)
     port = source.value("port", "GRADIO_SERVER_PORT", _whole_number(1, 65535), lambda: DEFAULT_PORT)
-    home = source.value("home", "PLAYGROUND_HOME", _folder, _default_home)
+    home = source.home()
     inference = source.value(None, "PLAYGROUND_INFERENCE", _on_or_off, lambda: True)
     memory_bytes = source.value(None, "PLAYGROUND_MEMORY_GB", _gigabytes, default_memory_bytes)
     rows = _whole_number(1, _MAX_ROWS_LIMIT)
@@ -103,7 +105,17 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         open_to_all=args.open,
         memory_bytes=memory_bytes,
         max_rows=max_rows,
+        on_space=bool(environ.get("SPACE_ID")),
     )
+
+
+def home_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Path:
+    """The home alone, for commands that need nothing else; raises `ConfigurationError`."""
+    source = _Source(args, environ)
+    home = source.home()
+    if source.problems:
+        raise ConfigurationError(source.problems)
+    return home
 
 
 class _Source:
@@ -126,6 +138,9 @@ class _Source:
         except ValueError as error:
             self.problems.append(f"{key}: {given!r} is not allowed: {error}")
             return default()
+
+    def home(self) -> Path:
+        return self.value("home", "PLAYGROUND_HOME", _folder, _default_home)
 
 
 def _path(text: str) -> Path:

@@ -67,6 +67,27 @@ class Message:
         _require_text("messages.content", self.content)
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and for which organization. Base models are for everyone; a fine-tune with an owner is for that
+    account or organization.
+
+    `everything` is the person at their own machine, who needs no account. The default is anybody at all, so
+    that a caller who was forgotten sees too little and never too much.
+    """
+
+    account: str | None = None
+    org: str | None = None
+    everything: bool = False
+
+    def sees(self, card: ModelCard) -> bool:
+        """Whether this caller may know that `card` exists."""
+        return self.everything or card.owner in (None, self.account, self.org)
+
+
+ANYBODY = Caller()
+
+
 def _require(ok: bool, param: str, value: object, rule: str) -> None:
     if not ok:
         raise broken_rule(param, value, rule)
@@ -274,7 +295,8 @@ View = Literal["base", "attached", "merged", "remote"]
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The last event of an answer. `view` is what answered; `exact_seed` says whether asking again with `seed`
-    gives the same tokens, whatever runs beside it then; `notes` are sentences that the reader should know."""
+    gives the same tokens, whatever runs beside it then; `notes` are sentences that the reader should know;
+    `end` is the end token with its score, where one ended the answer and scores were asked for."""
 
     reason: FinishReason
     usage: Usage
@@ -283,6 +305,7 @@ class Finish:
     seed: int | None = None
     exact_seed: bool = True
     notes: tuple[str, ...] = ()
+    end: TokenLogprob | None = None
 
 
 Event = Progress | Echo | Delta | Finish
@@ -306,7 +329,7 @@ class Job:
 
     `emit` takes events and at last a `Finish` or an error object; it is called from the engine's thread and
     must not block. After `cancelled` is set the engine drops the job within one token, or between two
-    chunks of a prompt, and emits `Cancelled`. Clocks are `time.perf_counter` seconds.
+    layers of a prompt's chunk, and emits `Cancelled`. Clocks are `time.perf_counter` seconds.
     """
 
     request: GenerationRequest

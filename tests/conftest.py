@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.server import Server
 
 # Read when the libraries are imported, so before any test module is.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -13,3 +23,38 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="playground-tests-")
 os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
+
+
+@pytest.fixture(scope="session")
+def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalog of real tiny models that servers are tested with."""
+    from tests.server import save_models
+
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def server(models_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running program that needs no key."""
+    from tests.server import serving
+
+    with serving(models_file, tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The program with the catalog that comes along."""
+    from tests.server import ROOT, serving
+
+    with serving(ROOT / "models.yaml", tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. By module, since nothing else of asyncio can run in this thread meanwhile."""
+    from tests.browser import chromium
+
+    with chromium() as running:
+        yield running

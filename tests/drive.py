@@ -61,12 +61,18 @@ class Running:
             assert isinstance(item, Delta | Progress), item
 
     def answer(self) -> Answer:
-        from playground.service import fold
+        from playground.service import Fold
 
-        while not isinstance(item := self.next(), Finish):
+        fold = Fold()
+        for delta in self.deltas:
+            fold.add(delta)
+        while True:
+            item = self.next()
             if isinstance(item, PlaygroundError):
                 raise item
-        return fold(self.deltas, item)
+            fold.add(item)
+            if isinstance(item, Finish):
+                return fold.answer()
 
     def error(self) -> PlaygroundError:
         while not isinstance(item := self.next(), PlaygroundError):

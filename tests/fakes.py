@@ -13,6 +13,8 @@ from contextlib import aclosing
 
 from playground.errors import ModelLoadFailed, ModelNotFound, PlaygroundError, PlaygroundUnavailable
 from playground.types import (
+    ANYBODY,
+    Caller,
     Delta,
     Event,
     Finish,
@@ -26,6 +28,7 @@ from playground.types import (
 )
 
 BASE, JSON, VOICE = "playground/shop-demo", "playground/shop-json", "playground/shop-pirate"
+OWNED, OWNER = "acme/tickets", "acme"
 BROKEN, UNLOADABLE, REMOTE = "playground/shop-broken", "example/too-large", "example/thinker-2B"
 
 JSON_ANSWER = '{"intent": "order_status", "priority": "high", "order": {"item": "lamp", "days": 7}}'
@@ -86,7 +89,7 @@ class FakePlayground:
     """
 
     def __init__(self, *, inference: bool = True) -> None:
-        self.inference = inference
+        self.inference, self.keys_on = inference, False
         self.gates: dict[str, Gate] = {}
         self.requests: list[GenerationRequest] = []
         self.loaded: set[str] = set()
@@ -100,11 +103,15 @@ class FakePlayground:
             gate.open()
         self.gates, self.requests, self.loaded = {}, [], set()
 
-    def models(self) -> list[ModelStatus]:
+    def models(self, caller: Caller = ANYBODY) -> list[ModelStatus]:
+        return [model for model in self._all() if caller.sees(model.card)]
+
+    def _all(self) -> list[ModelStatus]:
         return [
             self._status(_base(BASE), "disk", 3_900_000),
             self._status(_fine_tune(JSON), "disk", 470_000),
             self._status(_fine_tune(VOICE), "disk", 470_000),
+            self._status(_fine_tune(OWNED, owner=OWNER), "disk", 470_000),
             ModelStatus(
                 _fine_tune(BROKEN, problem="adapter_config.json is missing"),
                 "failed",
@@ -114,16 +121,16 @@ class FakePlayground:
             self._status(_base(UNLOADABLE), "hub", 61_000_000_000),
         ]
 
-    def status(self, model_id: str) -> ModelStatus:
-        for model in self.models():
+    def status(self, model_id: str, caller: Caller = ANYBODY) -> ModelStatus:
+        for model in self.models(caller):
             if model.card.id == model_id:
                 return model
         raise ModelNotFound(f"model: {model_id!r} is not known", param="model")
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+    async def stream(self, request: GenerationRequest, caller: Caller = ANYBODY) -> AsyncGenerator[Event, None]:
         if not self.inference:
             raise PlaygroundUnavailable
-        self.status(request.model)
+        self.status(request.model, caller)
         self.requests.append(request)
         prompt = request.messages[-1].content
         yield Progress("waiting")
@@ -142,7 +149,7 @@ class FakePlayground:
         yield _finish(request, len(self.requests), len(prompt.split()), len(words))
 
     async def stream_all(
-        self, requests: Sequence[GenerationRequest]
+        self, requests: Sequence[GenerationRequest], caller: Caller = ANYBODY
     ) -> AsyncGenerator[tuple[int, Event | PlaygroundError], None]:
         if any("bug" in request.messages[-1].content for request in requests):
             raise RuntimeError("a bug that nobody expects")
@@ -150,7 +157,7 @@ class FakePlayground:
 
         async def pump(index: int, request: GenerationRequest) -> None:
             try:
-                async with aclosing(self.stream(request)) as events:
+                async with aclosing(self.stream(request, caller)) as events:
                     async for event in events:
                         inbox.put_nowait((index, event))
             except PlaygroundError as error:
@@ -192,9 +199,9 @@ def _base(model_id: str) -> ModelCard:
     return ModelCard(model_id, model_id.split("/")[1], "base", source="", context_length=1024)
 
 
-def _fine_tune(model_id: str, problem: str | None = None) -> ModelCard:
+def _fine_tune(model_id: str, problem: str | None = None, owner: str | None = None) -> ModelCard:
     name = model_id.split("/")[1]
-    return ModelCard(model_id, name, "fine-tuned", "", base_model=BASE, adapter="a", problem=problem)
+    return ModelCard(model_id, name, "fine-tuned", "", base_model=BASE, adapter="a", problem=problem, owner=owner)
 
 
 def _answer(request: GenerationRequest) -> str:

@@ -14,6 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from app import App
+from playground.accounts import Accounts
+from playground.errors import InvalidKey
+from playground.settings import read_settings
+from playground.store import FILE_NAME, Store
+from playground.types import ANYBODY, Caller
 from tests import tiny
 from tests.drive import free_port
 
@@ -87,7 +93,8 @@ def test_the_page_answers_and_the_program_ends_when_told(models: Path) -> None:
 def test_the_page_answers_before_torch_is_imported(models: Path) -> None:
     code = (
         "import sys, urllib.request, app\n"
-        f"settings = app.read_settings(['--models', {str(models)!r}, '--port', '{free_port()}'], {{}})\n"
+        "from playground.settings import read_settings\n"
+        f"settings = read_settings(['--models', {str(models)!r}, '--port', '{free_port()}'], {{}})\n"
         "program = app.App(settings)\n"
         "page, url = program.launch()\n"
         "assert urllib.request.urlopen(url).status == 200\n"
@@ -113,10 +120,65 @@ def test_a_broken_models_file_is_told_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("args", "part"),
-    [(("--host", "0.0.0.0"), "--open"), (("--host", "http://x"), "--host"), (("--models", "no.yaml"), "no.yaml")],
+    [(("--host", "http://x"), "--host"), (("--models", "no.yaml"), "no.yaml")],
 )
 def test_what_cannot_be_served_is_said_in_a_line(args: tuple[str, ...], part: str) -> None:
     assert part in refuse(*args)
+
+
+def test_an_address_beyond_this_machine_wants_keys_or_a_word(models: Path, tmp_path: Path) -> None:
+    beyond = ("--models", str(models), "--host", "0.0.0.0", "--home", str(tmp_path / "home"))
+    said = refuse(*beyond)
+    assert said.count("\n") == 1
+    for part in ("0.0.0.0", str(tmp_path / "home"), "python app.py keys create NAME", "--open"):
+        assert part in said
+    assert not (tmp_path / "home").exists()
+    # A database alone is no key.
+    accounts = Accounts(Store(tmp_path / "home"))
+    assert refuse(*beyond) == said
+    accounts.revoke(accounts.create("me", [])[3:11])
+    with running(*beyond) as (_, url):
+        assert get(url + "healthz")[0] == 200
+
+
+@pytest.mark.parametrize(("args", "environ"), [(("--open",), {}), ((), {"SPACE_ID": "me/space"})])
+def test_an_address_beyond_this_machine_may_be_opened(models: Path, args: tuple[str, ...], environ: dict) -> None:
+    with running("--models", str(models), "--host", "0.0.0.0", *args, **environ) as (_, url):
+        assert get(url + "healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("args", "environ", "caller"),
+    [
+        ((), {}, Caller(everything=True)),
+        (("--host", "::1"), {}, Caller(everything=True)),
+        ((), {"SPACE_ID": "me/space"}, ANYBODY),
+        (("--host", "0.0.0.0"), {"SPACE_ID": "me/space"}, ANYBODY),
+        (("--host", "0.0.0.0", "--open"), {}, ANYBODY),
+        (("--host", "192.168.0.7", "--open"), {}, ANYBODY),
+    ],
+)
+def test_who_everybody_is(
+    models: Path, tmp_path: Path, args: tuple[str, ...], environ: dict[str, str], caller: Caller
+) -> None:
+    settings = read_settings(["--models", str(models), "--home", str(tmp_path / "home"), *args], environ)
+    without_keys = App(settings)
+    assert without_keys.accounts is None
+    assert without_keys.playground.caller(None) == caller
+    assert not (tmp_path / "home").exists()
+
+    key = Accounts(Store(tmp_path / "home")).create("me", ["acme"])
+    with_keys = App(settings)
+    assert with_keys.accounts is not None
+    assert with_keys.playground.caller(with_keys.playground.sign_in(key)) == Caller("me", "acme")
+    with pytest.raises(InvalidKey):
+        with_keys.playground.caller(None)
+
+
+def test_a_database_that_cannot_be_read_opens_no_door(models: Path, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"garbage" * 1000)
+    said = refuse("--models", str(models), "--home", str(tmp_path))
+    assert str(tmp_path / FILE_NAME) in said
 
 
 def test_a_taken_port_is_said(models: Path) -> None:

@@ -15,10 +15,10 @@ FLOORS = (
     {"errors"},
     {"types"},
     {"text", "hub"},
-    {"catalog", "prompts", "specs", "insight", "settings"},
+    {"catalog", "prompts", "specs", "insight", "snippets", "settings", "store", "metrics"},
     {"local"},
-    {"registry"},
-    {"service"},
+    {"registry", "accounts"},
+    {"service", "commands"},
     {"api", "ui"},
 )
 ONLY_IN = {

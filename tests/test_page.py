@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,24 @@ import pytest
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+import gradio as gr
+from fastapi import FastAPI
+from playwright.sync_api import Browser, Locator, Page, expect
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from playground.errors import Overloaded
 from playground.settings import read_settings
+from playground.snippets import KEY_VARIABLE, snippets
+from playground.types import Caller, GenerationRequest
 from playground.ui import build_page, launch_settings
+from playground.ui.calling import address_of
 from playground.ui.streaming import Session
 from tests.drive import free_port
-from tests.fakes import BROKEN, JSON, UNLOADABLE, FakePlayground
+from tests.fakes import BROKEN, JSON, OWNED, OWNER, UNLOADABLE, FakePlayground
+from tests.shown_code import WAYS, run
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 ROOT = Path(__file__).parent.parent
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 WAIT_MS = 10_000
@@ -70,6 +70,17 @@ class Person:
         picker.get_by_role("combobox").click()
         picker.get_by_role("option", name=re.compile(name)).click()
         expect(picker.get_by_role("combobox")).to_have_value(re.compile(name))
+
+    def options(self, side: str) -> list[str]:
+        picker = self.page.locator(f"#{side}-picker")
+        picker.get_by_role("combobox").click()
+        return [option.strip("✓ \n") for option in picker.get_by_role("option").all_inner_texts()]
+
+    def view_code(self, tab: str) -> Locator:
+        self.page.locator(f"#{tab}-view-code").click()
+        panel = self.page.locator(f"#{tab}-code").get_by_role("dialog")
+        expect(panel).to_be_visible()
+        return panel
 
     def stop(self, tab: str) -> None:
         self.page.locator(f"#{tab}-stop").click()
@@ -105,23 +116,16 @@ class Person:
             self.complaints.append(f"asked {url}")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser: {CHROMIUM} is not there")
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        except Error as error:
-            pytest.skip(f"no browser: {error}")
-        yield browser
-        browser.close()
-
-
-def launched(service: Any) -> Iterator[str]:
+def launched(service: Any, *middleware: Middleware) -> Iterator[str]:
     page = build_page(service)
     page.queue(default_concurrency_limit=None, api_open=False)
-    _, url, _ = page.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_settings())
+    _, url, _ = page.launch(
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        quiet=True,
+        app_kwargs={"middleware": middleware},
+        **launch_settings(),
+    )
     yield url
     page.close()
 
@@ -134,6 +138,23 @@ def scripted() -> FakePlayground:
 @pytest.fixture(scope="module")
 def scripted_url(scripted: FakePlayground) -> Iterator[str]:
     yield from launched(scripted)
+
+
+class Door:
+    """Believes whatever account a browser says it has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["caller"] = Caller(Request(scope).headers.get("x-account"))
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def guarded_url(scripted: FakePlayground) -> Iterator[str]:
+    yield from launched(scripted, Middleware(Door))
 
 
 @pytest.fixture(scope="module")
@@ -345,9 +366,7 @@ def test_the_first_look(person):
     person.open()
     assert person.page.locator("#left-picker input").input_value() == "shop-demo · on disk · 4 MB"
     assert person.page.locator("#right-picker input").input_value() == "↳ shop-json · on disk · 470 kB"
-    person.page.locator("#left-picker input").click()
-    options = person.page.locator("#left-picker").get_by_role("option").all_inner_texts()
-    assert [option.strip("✓ \n") for option in options] == [
+    assert person.options("left") == [
         "shop-demo · on disk · 4 MB",
         "↳ shop-json · on disk · 470 kB",
         "↳ shop-pirate · on disk · 470 kB",
@@ -356,6 +375,10 @@ def test_the_first_look(person):
         "too-large · 61.0 GB to download",
     ]
     expect(person.page.get_by_label("Seed")).to_be_hidden()
+    places = ("compare-view-code", "compare-prompt", "system-prompt")
+    link, box, settings = (person.page.locator(f"#{place}").bounding_box() for place in places)
+    assert link["y"] + link["height"] < box["y"]
+    assert abs(box["y"] - settings["y"]) <= 1, "the button takes no room from the tab"
 
 
 def test_both_sides_stream_at_the_same_time_and_nothing_jumps(person, fake):
@@ -584,5 +607,240 @@ def test_inference_off(visit, inventory_url):
     expect(person.page.locator(".pg-off")).to_contain_text("Running is switched off")
     expect(person.page.locator("#compare-run")).to_be_disabled()
     expect(person.page.get_by_role("button", name="How much is delivery?")).to_be_disabled()
+    expect(person.page.locator("#compare-view-code")).to_be_disabled()
     person.ask("Where is it?", "compare")
     expect(person.problem("left")).to_contain_text("Running is switched off here")
+
+
+# Who is calling.
+
+
+def test_a_fine_tune_with_an_owner_is_there_for_its_owner_alone(visit, guarded_url, fake):
+    owner = visit(guarded_url, extra_http_headers={"X-Account": OWNER}).open()
+    stranger = visit(guarded_url).open()
+    expect(owner.page.locator("#right-picker input")).to_have_value(re.compile("shop-json"))
+    owner.pick("right", "tickets")
+    expect(owner.page.locator("#right-note")).to_have_text("Fine-tune of shop-demo")
+    owner.ask("Where is it?", "compare")
+    owner.expect_state("right", "done")
+    owner.expect_idle("compare")
+    expect(owner.page.locator("#right-picker input")).to_have_value("↳ tickets · loaded")
+    owner.page.get_by_role("tab", name="Single").click()
+    owner.pick("model", "tickets")
+    owner.ask("Where is it?")
+    owner.expect_state("model", "done")
+    assert [request.model for request in fake.requests].count(OWNED) == 2
+    stranger.ask("Where is it?", "compare")
+    stranger.expect_state("right", "done")
+    stranger.expect_idle("compare")
+    assert not [option for option in stranger.options("right") if "tickets" in option]
+    assert OWNED not in stranger.page.request.get(f"{guarded_url}config").text()
+    assert OWNED not in stranger.page.content()
+
+
+@pytest.mark.parametrize(("tab", "side"), [("Compare", "right"), ("Single", "model")])
+def test_who_may_see_a_model_no_longer_is_told_that_there_is_none(visit, guarded_url, fake, tab, side):
+    person = visit(guarded_url, extra_http_headers={"X-Account": OWNER}).open(tab)
+    person.pick(side, "tickets")
+    expect(person.page.locator(f"#{side}-note")).to_have_text("Fine-tune of shop-demo")
+    person.page.context.set_extra_http_headers({})
+    notice = person.page.locator(f"#{tab.lower()}-notice").get_by_role("alert")
+    person.page.locator(f"#{tab.lower()}-view-code").click()
+    expect(notice).to_contain_text("There is no such model")
+    person.page.context.set_extra_http_headers({"X-Account": OWNER})
+    person.view_code(tab.lower()).get_by_role("button", name="Close").click()
+    expect(notice).to_be_hidden()
+    person.page.context.set_extra_http_headers({})
+    person.ask("Where is it?", tab.lower())
+    expect(notice).to_contain_text("There is no such model")
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "root_path", "address"),
+    [
+        ({"host": "127.0.0.1:7860"}, "", "http://127.0.0.1:7860"),
+        ({"host": "10.0.0.7:7860", "x-forwarded-proto": "https"}, "", "https://10.0.0.7:7860"),
+        (
+            {"host": "inner:7860", "x-forwarded-host": "play.example", "x-forwarded-proto": "https"},
+            "/models",
+            "https://play.example/models",
+        ),
+    ],
+)
+def test_the_address_is_the_one_that_the_browser_sees(headers, root_path, address):
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "server": ("inner", 7860),
+        "path": "/gradio_api/queue/join",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "app": FastAPI(root_path=root_path),
+    }
+    assert address_of(gr.Request(Request(scope))) == address
+
+
+# The code of a request.
+
+ODD = 'It\'s "here" & `there`, $HOME!\n</script><img src=x onerror=alert(1)> 你好 🎉 \\n'
+
+
+def shown(panel: Locator) -> list[str]:
+    """The code in each language, read one after the other."""
+    found: list[str] = []
+    for name in panel.get_by_role("radio").all():
+        name.check(force=True)
+        found.append(panel.locator("code").text_content() or "")
+    return found
+
+
+def code_of(requests: list[GenerationRequest], url: str) -> list[str]:
+    return [snippet.code for snippet in snippets(requests, url.rstrip("/"), keys_on=False)]
+
+
+def test_the_code_in_compare_is_what_run_sends(person, fake):
+    person.open()
+    person.page.get_by_label("System prompt").fill("Be brief.\nNever lie.")
+    person.page.locator("#compare-prompt textarea").fill(ODD)
+    boxes = [person.frame(side).bounding_box() for side in ("left", "right")]
+    panel = person.view_code("compare")
+    expect(panel.locator("img")).to_have_count(0)
+    codes = shown(panel)
+    assert boxes == [person.frame(side).bounding_box() for side in ("left", "right")]
+    panel.get_by_role("button", name="Close").click()
+    expect(panel).to_be_hidden()
+    person.page.locator("#compare-run").click()
+    for side in ("left", "right"):
+        person.expect_state(side, "done")
+    unseeded = [replace(request, sampling=replace(request.sampling, seed=None)) for request in fake.requests]
+    assert [request.messages[-1].content for request in unseeded] == [ODD, ODD]
+    assert codes == code_of(unseeded, person.url)
+
+
+def test_the_code_in_single_goes_on_with_the_conversation(person, fake):
+    person.open("Single")
+    person.pick("model", "shop-demo")
+    person.ask("Where is it?")
+    person.expect_state("model", "done")
+    person.expect_idle("single")
+    person.page.locator("#more button").first.click()
+    person.page.get_by_label("Seed").fill("42")
+    person.page.get_by_label("Stop strings").fill("END")
+    person.page.locator("#single-prompt textarea").fill("And now?")
+    codes = shown(person.view_code("single"))
+    person.page.keyboard.press("Escape")
+    person.page.locator("#single-run").click()
+    person.expect_state("model", "done", 1)
+    told = [message.content for message in fake.requests[-1].messages]
+    assert told == ["Where is it?", "Your parcel is on its way. It comes tomorrow. This is answer 1.", "And now?"]
+    assert codes == code_of(fake.requests[-1:], person.url)
+
+
+def test_the_code_of_an_empty_box_asks_an_example(person, fake):
+    person.open("Single")
+    panel = person.view_code("single")
+    expect(panel).to_contain_text("The prompt is empty: an example stands in its place.")
+    expect(panel.locator("code")).to_contain_text("Where is my parcel? I ordered a lamp last week.")
+    expect(panel).not_to_contain_text(KEY_VARIABLE)
+    assert fake.requests == []
+
+
+def test_where_keys_are_on_the_code_reads_one(person, fake, monkeypatch):
+    monkeypatch.setattr(fake, "keys_on", True)
+    person.open()
+    panel = person.view_code("compare")
+    expect(panel.locator("p")).to_contain_text(f"Put a key in the environment as {KEY_VARIABLE}.")
+    assert all(KEY_VARIABLE in code for code in shown(panel))
+
+
+def test_the_panel_opens_again_in_the_language_that_was_read_last(person):
+    person.open()
+    panel = person.view_code("compare")
+    expect(panel.get_by_role("radio", name="curl")).to_be_checked()
+    panel.get_by_text("Python (httpx)").click()
+    expect(panel.locator("code")).to_contain_text("import httpx")
+    person.page.keyboard.press("ArrowRight")
+    expect(panel.locator("code")).to_contain_text("await fetch")
+    person.page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    expect(person.page.locator("#compare-view-code")).to_be_focused()
+    person.page.keyboard.press("Enter")
+    expect(panel.get_by_role("radio", name="JavaScript (fetch)")).to_be_focused()
+    expect(panel.locator("code")).to_contain_text("await fetch")
+    person.page.mouse.click(5, 5)
+    expect(panel).to_be_hidden()
+    person.page.get_by_role("tab", name="Single").click()
+    expect(person.view_code("single").locator("code")).to_contain_text("await fetch")
+
+
+def test_the_code_is_copied_to_the_character(visit, scripted_url, fake):
+    person = visit(scripted_url, permissions=["clipboard-read", "clipboard-write"]).open()
+    person.page.locator("#compare-prompt textarea").fill(ODD)
+    panel = person.view_code("compare")
+    for name in ("curl", "JavaScript (fetch)"):
+        panel.get_by_role("radio", name=name).check(force=True)
+        panel.get_by_role("button", name="Copy").click()
+        expect(panel.get_by_role("button", name="Copied")).to_be_visible()
+        assert person.page.evaluate("navigator.clipboard.readText()") == panel.locator("code").text_content()
+        expect(panel.get_by_role("button", name="Copied")).to_have_count(0)
+
+
+def test_the_code_is_copied_where_the_browser_has_no_clipboard(visit, scripted_url, fake):
+    person = visit(scripted_url)
+    person.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    person.open()
+    panel = person.view_code("compare")
+    panel.get_by_role("button", name="Copy").click()
+    code = panel.locator("code").text_content()
+    panel.get_by_role("button", name="Close").click()
+    box = person.page.locator("#compare-prompt textarea")
+    box.press("Control+V")
+    expect(box).to_have_value(str(code))
+
+
+@pytest.mark.parametrize("tab", ["compare", "single"])
+def test_settings_that_cannot_be_run_have_no_code(person, tab):
+    person.open(tab.title())
+    person.page.locator("#more button").first.click()
+    person.page.get_by_label("Seed").fill("many")
+    person.page.locator(f"#{tab}-view-code").click()
+    notice = person.page.locator(f"#{tab}-notice")
+    expect(notice).to_contain_text("'many' is not allowed")
+    expect(person.page.locator(f"#{tab}-code").get_by_role("dialog")).to_be_hidden()
+    person.page.get_by_label("Seed").fill("")
+    person.view_code(tab)
+    expect(notice.get_by_role("alert")).to_be_hidden()
+
+
+def test_the_code_on_a_phone(visit, scripted_url, fake):
+    person = visit(scripted_url, viewport=PHONE, color_scheme="dark").open()
+    person.page.locator("#compare-prompt textarea").fill("one long line " * 40)
+    panel = person.view_code("compare")
+    assert_fits(person.page)
+    box = panel.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE["width"]
+    assert box["y"] + box["height"] <= PHONE["height"]
+    assert panel.locator("pre").evaluate("node => node.scrollWidth > 3 * node.clientWidth")
+    assert panel.evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
+def test_the_code_gives_the_answer_that_the_page_gives(visit, demo_url, tmp_path):
+    person = visit(demo_url).open("Single")
+    person.pick("model", "Shop demo")
+    person.page.locator("#more button").first.click()
+    person.page.get_by_label("Seed").fill("7")
+    person.page.locator("#single-prompt textarea").fill("How much is delivery?")
+    codes = shown(person.view_code("single"))
+    person.page.keyboard.press("Escape")
+    person.page.locator("#single-run").click()
+    person.expect_state("model", "done")
+    person.frame("model").get_by_role("button", name="Raw").click()
+    answer = person.text("model").text_content()
+    assert answer
+    for way, code in zip(WAYS, codes, strict=True):
+        done = run(way, code, tmp_path)
+        assert answer in done.stdout, done.stderr

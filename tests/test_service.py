@@ -29,7 +29,7 @@ from playground.errors import (
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.registry import Registry
 from playground.service import Playground
-from playground.types import Answer, Delta, Finish, GenerationRequest, Message, Progress, Sampling
+from playground.types import Answer, Caller, Delta, Finish, GenerationRequest, Message, Progress, Sampling
 from tests import tiny
 from tests.drive import PATIENCE, start
 
@@ -193,10 +193,10 @@ def test_a_bug_in_one_side_ends_that_side(door: Door, monkeypatch: pytest.Monkey
     playground = door[0]
     stream = playground.stream
 
-    def broken_stream(request: GenerationRequest) -> Any:
+    def broken_stream(request: GenerationRequest, caller: Caller) -> Any:
         if request.model == "tiny/one":
             raise ZeroDivisionError("made to fail")
-        return stream(request)
+        return stream(request, caller)
 
     monkeypatch.setattr(playground, "stream", broken_stream)
 

@@ -11,6 +11,7 @@ from playground.settings import (
     Settings,
     build_parser,
     default_memory_bytes,
+    home_from,
     memory_limit_bytes,
     read_settings,
 )
@@ -203,3 +204,17 @@ def test_cgroup_limits(tmp_path, membership, limits, expected):
 def test_the_default_budget_is_a_share_of_the_smaller_of_machine_and_cgroup(tmp_path):
     root = cgroup(tmp_path, "0::/\n", {"memory.max": "1000000"})
     assert default_memory_bytes(root) == int(1_000_000 * MEMORY_SHARE)
+
+
+@pytest.mark.parametrize(
+    ("environ", "on_space"), [({}, False), ({"SPACE_ID": ""}, False), ({"SPACE_ID": "me/it"}, True)]
+)
+def test_a_space_is_known_by_its_id(environ, on_space):
+    assert read_settings([], environ).on_space is on_space
+
+
+def test_the_home_alone_minds_nothing_else(tmp_path):
+    args = build_parser().parse_args(["--port", "no", "--home", str(tmp_path)])
+    assert home_from(args, {"PLAYGROUND_MAX_ROWS": "none"}) == tmp_path
+    with pytest.raises(ConfigurationError, match="PLAYGROUND_HOME"):
+        home_from(build_parser().parse_args([]), {"PLAYGROUND_HOME": "\0"})

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from playground.errors import Cancelled, InternalError, PlaygroundError
+from playground.local.interrupt import broken_off_when
 from playground.local.reading import Reader
 from playground.local.sampling import Sampler, score
 from playground.local.torch_step import Lane
@@ -198,7 +199,8 @@ class Loop:
         pending = row.pending_ids()
         chunk = pending[:CHUNK_TOKENS]
         scoring = row.scoring and not row.out
-        logits = self._stepper.prefill(row.lane, chunk, num_logits=len(chunk) if scoring else 1)
+        with broken_off_when(row.job.cancelled.is_set):
+            logits = self._stepper.prefill(row.lane, chunk, num_logits=len(chunk) if scoring else 1)
         row.num_ready += len(chunk)
         if scoring:
             self._score(row, logits)
@@ -286,30 +288,28 @@ class Loop:
         now = time.perf_counter()
         row.first_token_at = row.first_token_at or now
         row.last_token_at = now
+        num_top = row.job.request.sampling.logprobs
+        scored = [] if num_top is None else score(logits[None], [token_id], num_top, row.reader.spell)
         if token_id in row.end_ids:
-            self._finish(row, "stop")
+            self._finish(row, "stop", scored[0] if scored else None)
             return
         row.out.append(token_id)
         thinking = row.reader.thinking
         text = row.reader.push(token_id)
-        logprobs = ()
-        num_top = row.job.request.sampling.logprobs
-        if num_top is not None:
-            scored = score(logits[None], [token_id], num_top, row.reader.spell)
-            logprobs = (replace(scored[0], piece=row.reader.piece),)
+        logprobs = tuple(replace(one, piece=row.reader.piece) for one in scored)
         row.job.emit(Delta(text, (token_id,), thinking, logprobs))
         if row.reader.stopped:
             self._finish(row, "stop")
         elif len(row.out) >= row.room:
             self._finish(row, "length")
 
-    def _finish(self, row: Row, reason: FinishReason) -> None:
+    def _finish(self, row: Row, reason: FinishReason, end: TokenLogprob | None = None) -> None:
         thinking, rest = row.reader.thinking, row.reader.flush()
         if rest:
             row.job.emit(Delta(rest, (), thinking))
         usage = Usage(len(row.prompt_ids), len(row.out))
         notes = (*row.notes, STILL_THINKING) if thinking and reason == "length" else row.notes
-        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, notes))
+        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, notes, end))
 
     def _end(self, row: Row, last: Finish | PlaygroundError) -> None:
         """Whoever asked hears of it first: letting go of the cache may fail, and that is not their affair."""

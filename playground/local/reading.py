@@ -7,7 +7,9 @@ Knows one tokenizer; nothing of logits or batches.
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from playground.prompts import Prompt
@@ -18,6 +20,7 @@ CONTEXT_TOKENS = 4
 the space that it has in the middle."""
 MAX_HELD_TOKENS = 64
 """Bytes that still make no character after so many tokens never will."""
+MAX_CHARACTER_BYTES = 4
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _BROKEN = "\ufffd"
 
@@ -38,13 +41,20 @@ class Decoder:
         if _BYTE.fullmatch(self._backend.id_to_token(token_id) or "") and held < MAX_HELD_TOKENS:
             return ""
         text = self._decode(self._start, len(self._ids))
-        if text.endswith(_BROKEN) and held < MAX_HELD_TOKENS:
+        if text.endswith(_BROKEN) and (held < MAX_HELD_TOKENS or self._is_within_character()):
             return ""
         return self._give(text)
 
     def flush(self) -> str:
         """The text of an unfinished character, as the tokenizer writes it."""
         return self._give(self._decode(self._start, len(self._ids)))
+
+    def _is_within_character(self) -> bool:
+        """Whether the last tokens' bytes begin a character that more bytes could end."""
+        spellings = map(self._backend.id_to_token, self._ids[-MAX_CHARACTER_BYTES:])
+        reader = getincrementaldecoder("utf-8")("replace")
+        reader.decode(b"".join(_raw_bytes(spelling or "") or b"" for spelling in spellings))
+        return reader.getstate()[0] != b""
 
     def _give(self, text: str) -> str:
         given = self._decode(self._start, self._read)
@@ -68,7 +78,7 @@ def pieces_of(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
 
 class Reader:
     """Reads one row's tokens as they come. `stopped` once a stop string was met in the answer; `piece` is what
-    the last token made certain, before stop strings are looked for."""
+    the last token added to the text, before stop strings are looked for."""
 
     def __init__(self, tokenizer: Any, prompt: Prompt, stops: tuple[str, ...]) -> None:
         self.piece = ""
@@ -90,9 +100,12 @@ class Reader:
         return self._splitter.thinking
 
     def spell(self, token_id: int) -> str:
-        """A token read by itself; a single byte of a character by its number."""
+        """A token read by itself; one that holds a part of a character by its bytes, as in `bytes:\\xe2\\x80`."""
         text = self._backend.decode([token_id], skip_special_tokens=False)
-        return f"bytes:{self._backend.id_to_token(token_id)}" if text == _BROKEN else text
+        if _BROKEN not in text:
+            return text
+        raw = _raw_bytes(self._backend.id_to_token(token_id))
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw) if raw else text
 
     def push(self, token_id: int) -> str:
         """The text that a token makes certain; empty where it ends within a character or begins a mark."""
@@ -102,17 +115,30 @@ class Reader:
             self._splitter.turn(self._marks[token_id])
             self._decoder = Decoder(self._tokenizer)
             return rest
-        self.piece = self._decoder.push(token_id)
-        return self._pass_on(self.piece)
+        self.piece = self._splitter.push(self._decoder.push(token_id))
+        return self.piece if self.thinking else self._matcher.push(self.piece)
 
     def flush(self) -> str:
         """What is left at the end: an unfinished character, or the beginning of a stop string."""
-        rest = self._splitter.push(self._decoder.flush()) + self._splitter.flush()
-        return rest if self.thinking else self._matcher.push(rest) + self._matcher.flush()
+        self.piece = self._splitter.push(self._decoder.flush()) + self._splitter.flush()
+        return self.piece if self.thinking else self._matcher.push(self.piece) + self._matcher.flush()
 
-    def _pass_on(self, piece: str) -> str:
-        piece = self._splitter.push(piece)
-        return piece if self.thinking else self._matcher.push(piece)
+
+def _raw_bytes(token: str) -> bytes | None:
+    """The bytes behind a vocabulary's own spelling of a token; None where it is not spelled in bytes."""
+    if _BYTE.fullmatch(token):
+        return bytes([int(token[3:5], 16)])
+    numbers = _byte_alphabet()
+    return bytes(numbers[char] for char in token) if all(char in numbers for char in token) else None
+
+
+@cache
+def _byte_alphabet() -> dict[str, int]:
+    """How byte-level vocabularies write bytes: printable ones of Latin-1 as themselves, the others from U+0100 on,
+    in order. Source: GPT-2's encoder."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 def _mark_ids(tokenizer: Any, prompt: Prompt) -> dict[int, bool]:

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from playground import hub
 from playground.errors import Cancelled, ModelLoadFailed
+from playground.local.interrupt import make_breakable
 from playground.types import LoadWatch, ModelCard, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,6 +91,7 @@ def load_base(card: ModelCard, watch: LoadWatch) -> Base:
         raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_in_a_line(error)}") from error
     model.eval().requires_grad_(False)
     _cure_strided_head(model)
+    make_breakable(model)
     context_limit, notes = _context_limit(model.config.get_text_config(decoder=True))
     return Base(
         card=card,

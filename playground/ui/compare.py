@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -17,8 +18,9 @@ from gradio.events import Dependency
 
 from playground.errors import PlaygroundError
 from playground.insight import Segment, difference, is_json, json_difference
-from playground.types import DRAWN_SEEDS, GenerationRequest, ModelStatus
-from playground.ui import catalog_view
+from playground.types import DRAWN_SEEDS, Caller, GenerationRequest, ModelStatus
+from playground.ui import catalog_view, code_view
+from playground.ui.calling import caller_of
 from playground.ui.composer import Composer, composer, listen, messages_of, on_failure, require_prompt
 from playground.ui.controls import Controls, read
 from playground.ui.pane import MOUNT, Pane, drawn, pane, require_model, side_view
@@ -44,6 +46,7 @@ class Comparison(Session):
 class Compare:
     """The components of the tab."""
 
+    code: code_view.CodeView
     composer: Composer
     swap: gr.Button
     left: Pane
@@ -64,6 +67,7 @@ class Compare:
 def compare(models: Sequence[ModelStatus], examples: Sequence[str], enabled: bool) -> Compare:
     """Renders the tab where it is called."""
     chosen = catalog_view.first_pair(models)
+    code = code_view.code_view("compare", enabled)
     parts = composer("compare", "Ask both models the same", examples, enabled)
     with gr.Row(equal_height=False, elem_classes="pg-sides"):
         with gr.Column(min_width=0, elem_classes="pg-side"):
@@ -73,7 +77,7 @@ def compare(models: Sequence[ModelStatus], examples: Sequence[str], enabled: boo
             right = pane("Right", models, chosen[1], side_view("Right", None))
     script = "playground.difference(element, props, trigger, watch)"
     differing = drawn(NO_DIFFERENCE, MOUNT, script, "difference")
-    return Compare(parts, swap, left, right, differing, gr.State(Comparison()))
+    return Compare(code, parts, swap, left, right, differing, gr.State(Comparison()))
 
 
 def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Dependency]:
@@ -82,9 +86,9 @@ def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Depen
     outputs = {*tab.composer.outputs, tab.left.frame, tab.right.frame, tab.difference, tab.swap}
 
     def runner(example: str | None) -> Any:
-        async def run(values: Mapping[Any, Any]) -> AsyncIterator[Updates]:
+        async def run(values: Mapping[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
             prompt = example or values[tab.composer.prompt]
-            async with aclosing(_run(tab, settings, playground, values, prompt)) as updates:
+            async with aclosing(_run(tab, settings, playground, values, prompt, caller_of(request))) as updates:
                 async for update in updates:
                     yield update
 
@@ -114,19 +118,25 @@ def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Depen
     swapped = outputs | {tab.left.picker, tab.right.picker}
     listen(tab.swap.click, swap, {tab.session, tab.left.picker, tab.right.picker}, swapped)
     on_failure(events, broke, tab.session, outputs)
+    code_view.wire(tab.code, box, inputs, partial(_requests, tab, settings), playground)
     return events
 
 
 async def _run(
-    tab: Compare, settings: Controls, playground: Playground, values: Mapping[Any, Any], prompt: str
+    tab: Compare,
+    settings: Controls,
+    playground: Playground,
+    values: Mapping[Any, Any],
+    prompt: str,
+    caller: Caller,
 ) -> AsyncGenerator[Updates, None]:
     session: Comparison = values[tab.session]
     if session.busy:
         yield tab.composer.unchanged()
         return
     try:
-        requests = _requests(tab, settings, values, prompt)
-        names = [playground.status(request.model).card.name for request in requests]
+        requests = _with_one_seed(_requests(tab, settings, values, prompt))
+        names = [playground.status(request.model, caller).card.name for request in requests]
     except PlaygroundError as error:
         yield tab.composer.idle(error)
         return
@@ -139,7 +149,7 @@ async def _run(
             tab.difference: NO_DIFFERENCE,
             **tab.frames(answers),
         }
-        async with aclosing(answer_all(playground, session, requests, answers)) as changes:
+        async with aclosing(answer_all(playground, session, requests, answers, caller)) as changes:
             async for _ in changes:
                 yield tab.frames(answers)
     yield {**_idle(tab), **tab.frames(answers), tab.difference: await differing(answers)}
@@ -153,18 +163,25 @@ def _requests(tab: Compare, settings: Controls, values: Mapping[Any, Any], promp
     prompt = require_prompt(prompt)
     chosen = read(settings, values)
     messages = messages_of(chosen.system, (), prompt)
-    # Both sides draw from one seed, so that what differs is the models and not their luck.
-    seed = secrets.randbelow(DRAWN_SEEDS) if chosen.sampling.seed is None else chosen.sampling.seed
-    sampling = replace(chosen.sampling, seed=seed)
     return [
         GenerationRequest(
             require_model(side, values),
             messages,
-            sampling=sampling,
+            sampling=chosen.sampling,
             thinking=chosen.thinking,
             alone=False,
         )
         for side in tab.panes
+    ]
+
+
+def _with_one_seed(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:
+    """Both sides draw from one seed, so that what differs is the models and not their luck."""
+    drawn = secrets.randbelow(DRAWN_SEEDS)
+    seeds = [drawn if request.sampling.seed is None else request.sampling.seed for request in requests]
+    return [
+        replace(request, sampling=replace(request.sampling, seed=seed))
+        for request, seed in zip(requests, seeds, strict=True)
     ]
 
 

@@ -13,6 +13,28 @@ const playground = (() => {
     return node;
   }
 
+  // Plain http and other sites' frames may leave a page without a clipboard; the older way works there.
+  async function copyText(text, tool) {
+    try {
+      return await navigator.clipboard.writeText(text);
+    } catch {}
+    const area = make("textarea", "pg-off-stage");
+    area.value = text;
+    tool.after(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    tool.focus();
+  }
+
+  function copyButton(label, textOf) {
+    return button("copy", label, async (tool) => {
+      await copyText(textOf(), tool);
+      tool.textContent = "Copied";
+      setTimeout(() => (tool.textContent = WORDS.copy), 1200);
+    });
+  }
+
   // Draws again only the blocks that differ from what stands there.
   function drawText(node, text, raw) {
     const isJson = !raw && looksLikeJson(text);
@@ -78,11 +100,7 @@ const playground = (() => {
         tool.setAttribute("aria-pressed", state.raw);
         drawText(text, state.value.text, state.raw);
       }),
-      button("copy", "Copy the answer", (tool) => {
-        navigator.clipboard?.writeText(state.value.text);
-        tool.textContent = "Copied";
-        setTimeout(() => (tool.textContent = WORDS.copy), 1200);
-      }),
+      copyButton("Copy the answer", () => state.value.text),
     ];
     tools.append(...textTools);
     if (frame.chat) tools.append(button("retry", "Answer again", () => frame.trigger("retry", { index })));
@@ -273,5 +291,5 @@ const playground = (() => {
     run?.click();
   });
 
-  return { answer, problem, difference };
+  return { answer, problem, difference, copyButton };
 })();

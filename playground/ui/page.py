@@ -14,6 +14,7 @@ from gradio.themes import Default, LocalFont
 from gradio.themes.utils import colors, sizes
 
 from playground.ui import catalog_view, compare, controls, single
+from playground.ui.calling import caller_of
 from playground.ui.composer import listen
 from playground.ui.pane import Pane, refreshed
 
@@ -31,10 +32,11 @@ INFERENCE_OFF = (
     '<p class="pg-off" role="status">Running is switched off on this server. '
     "The models can be browsed; nothing can be run.</p>"
 )
+SIGN_OUT = '<form class="pg-sign-out" method="post" action="sign-out"><button>Sign out</button></form>'
 
 
 def build_page(playground: Playground) -> gr.Blocks:
-    """The whole page over the service."""
+    """The whole page over the service. As built it shows what anybody may see; each caller's own comes on loading."""
     models = playground.models()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
         gr.HTML(f'<h1 class="pg-title">{TITLE}</h1>', apply_default_css=False, js_on_load=None)
@@ -48,6 +50,8 @@ def build_page(playground: Playground) -> gr.Blocks:
                     single_tab = single.single(models, EXAMPLES, playground.inference)
             with gr.Column(scale=1, min_width=260, elem_classes="pg-settings"):
                 settings = controls.controls()
+                if playground.keys_on:
+                    gr.HTML(SIGN_OUT, apply_default_css=False, js_on_load=None)
         events = compare.wire(compare_tab, settings, playground)
         events += single.wire(single_tab, settings, playground)
         sides, alone = compare_tab.panes, (single_tab.pane,)
@@ -59,7 +63,7 @@ def build_page(playground: Playground) -> gr.Blocks:
 
 def launch_settings() -> dict[str, Any]:
     """What `launch` must be given for the page to look and work as meant; no host, port or access rules."""
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("markdown.js", "frame.js")]
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("markdown.js", "frame.js", "code.js")]
     return {
         "theme": _theme(),
         "css": (HERE / "style.css").read_text(encoding="utf-8"),
@@ -84,11 +88,11 @@ def _theme() -> Default:
 
 
 def _keep_fresh(page: gr.Blocks, events: list[Any], panes: tuple[Pane, ...], playground: Playground) -> None:
-    """The pickers tell the models' state: anew when the page is loaded and after each run."""
+    """The pickers tell what models a caller sees, and their state: anew when the page is loaded and after each run."""
     pickers: set[Any] = {pane.picker for pane in panes}
 
-    def refresh(values: Mapping[Any, Any]) -> dict[Any, Any]:
-        models = playground.models()
+    def refresh(values: Mapping[Any, Any], request: gr.Request) -> dict[Any, Any]:
+        models = playground.models(caller_of(request))
         updates: dict[Any, Any] = {}
         for pane in panes:
             updates |= refreshed(pane, models, values[pane.picker])
@@ -104,8 +108,8 @@ def _keep_fresh(page: gr.Blocks, events: list[Any], panes: tuple[Pane, ...], pla
 def _show_chosen(tab: gr.Tab, panes: tuple[Pane, ...], settings: controls.Controls, playground: Playground) -> None:
     """The line below each picker, and the thinking switch where a chosen model thinks."""
 
-    def show(values: Mapping[Any, Any]) -> dict[Any, Any]:
-        models = playground.models()
+    def show(values: Mapping[Any, Any], request: gr.Request) -> dict[Any, Any]:
+        models = playground.models(caller_of(request))
         chosen = [values[pane.picker] for pane in panes]
         notes = {pane.note: catalog_view.note(models, values[pane.picker]) for pane in panes}
         thinks = any(model.thinking for model in models if model.card.id in chosen)

@@ -15,8 +15,9 @@ import gradio as gr
 from gradio.events import Dependency
 
 from playground.errors import PlaygroundError
-from playground.types import GenerationRequest, ModelStatus
-from playground.ui import catalog_view
+from playground.types import Caller, GenerationRequest, ModelStatus
+from playground.ui import catalog_view, code_view
+from playground.ui.calling import caller_of
 from playground.ui.composer import Composer, composer, listen, messages_of, on_failure, require_prompt
 from playground.ui.controls import Controls, read
 from playground.ui.pane import Pane, pane, problem_view, require_model
@@ -58,6 +59,7 @@ class Conversation(Session):
 class Single:
     """The components of the tab."""
 
+    code: code_view.CodeView
     pane: Pane
     composer: Composer
     clear: gr.Button
@@ -67,12 +69,13 @@ class Single:
 def single(models: Sequence[ModelStatus], examples: Sequence[str], enabled: bool) -> Single:
     """Renders the tab where it is called."""
     _, model_id = catalog_view.first_pair(models)
+    code = code_view.code_view("single", enabled)
     with gr.Column(elem_classes="pg-single"):
         with gr.Column(elem_classes="pg-side"):
             conversation = pane("Model", models, model_id, Conversation().view())
         clear = gr.Button("Clear", size="sm", min_width=0, scale=0, elem_id="clear", elem_classes="pg-clear")
         parts = composer("single", "Write a message", examples, enabled)
-    return Single(conversation, parts, clear, gr.State(Conversation()))
+    return Single(code, conversation, parts, clear, gr.State(Conversation()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,13 @@ def wire(tab: Single, settings: Controls, playground: Playground) -> list[Depend
     outputs = {*box.outputs, tab.pane.frame, tab.clear}
 
     def runner(ask_of: Callable[[Conversation, Mapping[Any, Any], gr.EventData], Ask]) -> Any:
-        async def run(values: Mapping[Any, Any], event: gr.EventData) -> AsyncIterator[Updates]:
+        async def run(values: Mapping[Any, Any], event: gr.EventData, request: gr.Request) -> AsyncIterator[Updates]:
             session: Conversation = values[tab.session]
             if session.busy:
                 yield box.unchanged()
                 return
             ask = ask_of(session, values, event)
-            async with aclosing(_run(tab, settings, playground, values, ask)) as updates:
+            async with aclosing(_run(tab, settings, playground, values, ask, caller_of(request))) as updates:
                 async for update in updates:
                     yield update
 
@@ -127,6 +130,7 @@ def wire(tab: Single, settings: Controls, playground: Playground) -> list[Depend
     listen(box.stop.click, stop, [tab.session], outputs, queue=False)
     listen(tab.clear.click, clear, [tab.session], outputs, queue=False)
     on_failure(events, broke, tab.session, outputs)
+    code_view.wire(tab.code, box, inputs, partial(_present, tab, settings), playground)
     return events
 
 
@@ -147,14 +151,19 @@ def _edited(_: Conversation, __: Mapping[Any, Any], event: gr.EventData) -> Ask:
 
 
 async def _run(
-    tab: Single, settings: Controls, playground: Playground, values: Mapping[Any, Any], ask: Ask
+    tab: Single,
+    settings: Controls,
+    playground: Playground,
+    values: Mapping[Any, Any],
+    ask: Ask,
+    caller: Caller,
 ) -> AsyncGenerator[Updates, None]:
     """What stood at the place of the exchange, and after it, goes."""
     session: Conversation = values[tab.session]
     kept = session.exchanges[: ask.index]
     try:
         request = _request(tab, settings, values, kept, ask.question)
-        name = playground.status(request.model).card.name
+        name = playground.status(request.model, caller).card.name
     except PlaygroundError as error:
         yield tab.composer.idle(error)
         return
@@ -167,7 +176,7 @@ async def _run(
             tab.clear: gr.update(interactive=False),
             tab.pane.frame: session.view(),
         }
-        async with aclosing(answer_all(playground, session, [request], [answer])) as changes:
+        async with aclosing(answer_all(playground, session, [request], [answer], caller)) as changes:
             async for _ in changes:
                 yield {tab.pane.frame: session.view()}
     yield {**_idle(tab), tab.pane.frame: session.view()}
@@ -175,6 +184,11 @@ async def _run(
 
 def _idle(tab: Single) -> Updates:
     return {**tab.composer.idle(), tab.clear: gr.update(interactive=True)}
+
+
+def _present(tab: Single, settings: Controls, values: Mapping[Any, Any], prompt: str) -> list[GenerationRequest]:
+    session: Conversation = values[tab.session]
+    return [_request(tab, settings, values, session.exchanges, prompt)]
 
 
 def _request(

@@ -22,7 +22,7 @@ from playground.errors import (
     PlaygroundError,
     PlaygroundUnavailable,
 )
-from playground.types import Delta, Event, Finish, GenerationRequest, Progress
+from playground.types import Caller, Delta, Event, Finish, GenerationRequest, Progress
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Streams(Protocol):
     """The one method of the service that answering needs."""
 
     def stream_all(
-        self, requests: Sequence[GenerationRequest]
+        self, requests: Sequence[GenerationRequest], caller: Caller
     ) -> AsyncGenerator[tuple[int, Event | PlaygroundError], None]: ...
 
 
@@ -186,15 +186,19 @@ async def _collect(events: AsyncGenerator[T, None], arrived: list[T]) -> None:
 
 
 async def answer_all(
-    service: Streams, session: Session, requests: Sequence[GenerationRequest], answers: Sequence[LiveAnswer]
+    service: Streams,
+    session: Session,
+    requests: Sequence[GenerationRequest],
+    answers: Sequence[LiveAnswer],
+    caller: Caller,
 ) -> AsyncGenerator[None, None]:
-    """Runs the requests side by side; yields each time that the answers have changed, or time has passed.
+    """Runs the caller's requests side by side; yields each time that the answers have changed, or time has passed.
 
     A stop marks what was still running; an error of the whole run marks every answer.
     """
     session.live = answers
     try:
-        async with contextlib.aclosing(session.batches(service.stream_all(requests))) as batches:
+        async with contextlib.aclosing(session.batches(service.stream_all(requests, caller))) as batches:
             async for batch in batches:
                 for index, event in batch:
                     answers[index].apply(event)

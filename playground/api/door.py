@@ -1,0 +1,142 @@
+"""The one way in, for page and API alike: who is calling is found out here, once, before anything else runs.
+
+Knows addresses, keys and cookies; what a request wants is the affair of whoever it is handed to.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from playground.api import sign_in
+from playground.api.application import ASSETS
+from playground.api.errors import MAX_BODY_BYTES, error_response
+from playground.api.sign_in import SignIn
+from playground.errors import InvalidKey, PlaygroundError
+from playground.metrics import Metrics
+from playground.service import Playground
+from playground.types import ANYBODY, Caller
+
+API_PREFIXES = ("/api/", "/v1/", "/text/", f"{ASSETS}/", "/docs", "/openapi.json", "/healthz", "/metrics")
+# Gradio asks the second of itself when it starts; there is nothing to learn from any of them.
+FREE_PREFIXES = ("/healthz", "/docs", f"{ASSETS}/", "/openapi.json", "/gradio_api/startup-events")
+MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class Door:
+    """Goes before the page's application `app`: takes what is the API's to `api`, and lets nobody to either who
+    has no key where keys are on. The caller is left in the request's state."""
+
+    def __init__(
+        self, app: ASGIApp, *, api: FastAPI, playground: Playground, metrics: Metrics, sign_in: SignIn | None
+    ) -> None:
+        self._page, self._api = app, api
+        self._playground, self._metrics, self._sign_in = playground, metrics, sign_in
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._page(scope, receive, send)
+            return
+        path = _path(scope)
+        if self._sign_in is not None and path in (sign_in.PATH, sign_in.OUT_PATH):
+            request = Request(scope, _limited(receive))
+            signing_in = path == sign_in.PATH
+            response = await self._sign_in.answer(request) if signing_in else self._sign_in.sign_out(request)
+            await response(scope, receive, send)
+        elif path.startswith(API_PREFIXES):
+            await self._enter_api(path, scope, receive, send)
+        else:
+            await self._enter_page(path, scope, receive, send)
+
+    async def _enter_api(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._let_in(path, scope)
+        except PlaygroundError as error:
+            await error_response(error)(scope, receive, counted)
+        else:
+            await self._api(scope, _limited(receive), counted)
+        finally:
+            route = scope.get("route")
+            # Whoever makes up methods must not make up counters.
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.answered(method, route.path if route is not None else "none", status)
+
+    async def _enter_page(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._let_in(path, scope)
+        except PlaygroundError as error:
+            await _refusal(scope, error)(scope, receive, send)
+        else:
+            await self._page(scope, receive, send)
+
+    async def _let_in(self, path: str, scope: Scope) -> None:
+        free = path.startswith(FREE_PREFIXES)
+        caller = ANYBODY if free else await run_in_threadpool(self._caller, Request(scope))
+        scope.setdefault("state", {})["caller"] = caller
+
+    def _caller(self, request: Request) -> Caller:
+        if not self._playground.keys_on:
+            return self._playground.default_caller
+        sent = request.headers.get("authorization")
+        if sent is not None:
+            key_id = self._playground.sign_in(_key_of(sent))
+        else:
+            key_id = self._sign_in.key_id(request) if self._sign_in else None
+        return self._playground.caller(key_id, request.headers.get("x-org-id") or None)
+
+
+def _path(scope: Scope) -> str:
+    """The address below the one that the server is reached at."""
+    return scope["path"].removeprefix(scope.get("root_path", "")) or "/"
+
+
+def _key_of(authorization: str) -> str:
+    """The key, sent bare or after `Bearer`: one vendor's clients do the one, the other's the other."""
+    scheme, _, rest = authorization.strip().partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else authorization.strip()
+
+
+def _refusal(scope: Scope, error: PlaygroundError) -> Response:
+    request = Request(scope)
+    wants_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if isinstance(error, InvalidKey) and wants_page:
+        root = scope.get("root_path", "")
+        return RedirectResponse(f"{root}{sign_in.PATH}", 303)
+    return error_response(error)
+
+
+def _limited(receive: Receive) -> Receive:
+    """Keeps no more of a body than is allowed."""
+    num_bytes = 0
+
+    async def read() -> Message:
+        nonlocal num_bytes
+        message = await receive()
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > MAX_BODY_BYTES:
+            await _drain(receive, message)
+            raise HTTPException(413)
+        return message
+
+    return read
+
+
+async def _drain(receive: Receive, message: Message) -> None:
+    """Reads on for a while, keeping nothing: who is still sending would only see the connection break."""
+    num_bytes = 0
+    while message.get("more_body", False) and num_bytes < MAX_DRAINED_BYTES:
+        message = await receive()
+        num_bytes += len(message.get("body", b""))

@@ -1,0 +1,549 @@
+"""What the API makes of bad bodies: never a 5xx, always the one error body, with the field, its value and the rule."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from playground.api.errors import MAX_BODY_BYTES
+from tests.server import LLAMA, PATIENCE, TUNED, Reply, Server
+
+PLAYGROUND, CHAT = "/api/v1/playground/completions", "/v1/chat/completions"
+TEXT, TEXT_AGAIN = "/text/completions", "/v1/completions"
+TALKS, PATHS = (PLAYGROUND, CHAT), (PLAYGROUND, TEXT, TEXT_AGAIN, CHAT)
+USER = {"role": "user", "content": "hi"}
+SYSTEM = {"role": "system", "content": "Be brief."}
+ASSISTANT = {"role": "assistant", "content": "Yes?"}
+CONTEXT, VOCABULARY = 256, 320
+JSON = {"Content-Type": "application/json"}
+
+
+def body(path: str, **changes: Any) -> dict[str, Any]:
+    """A good body with some fields changed, without those whose new value is `...`."""
+    asked = {"messages": [USER]} if path in TALKS else {"prompt": "hi"}
+    fields = {"model": LLAMA, "max_tokens": 1, **asked, **changes}
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+def raw(path: str, literal: str, **changes: Any) -> bytes:
+    """A body with one more field, written as it stands."""
+    return json.dumps(body(path, **changes))[:-1].encode() + f", {literal}}}".encode()
+
+
+def said(reply: Reply, param: str) -> str:
+    """The message of a refusal that names the field, the value and, in nobody's jargon, the rule."""
+    assert reply.status == 400, (reply.status, reply.body[:300])
+    error = reply.error()
+    assert (error["code"], error["type"]) == ("validation_error", "invalid_request_error")
+    assert error["param"] == param
+    message = error["message"]
+    rule = "(.+ is not allowed: |[0-9]+ tokens are|it is required|it is given [0-9]|there is no such field|it must )"
+    assert re.match(f"{re.escape(param)}: {rule}", message, re.DOTALL), message
+    assert not re.search(r"Input|\bvalid\b|dictionary|parse|pattern|NoneType|\[key\]|\(\)", message), message
+    assert len(message) < 1000
+    return message
+
+
+# Every field by itself.
+
+Field = tuple[Callable[[Any], bool], Iterable[Any]]
+"""Whether a value of `ANYTHING` is one for the field, and what else is not."""
+ANYTHING = ("x", "1", True, False, 0, 1, 1.5, 1.0, [], [1], ["x", 1], {}, {"a": 1}, [[{"a": [None]}]])
+INFINITE = float("inf")
+NOT_FINITE = (float("nan"), INFINITE, -INFINITE)
+HUGE = 10**299
+
+
+def a_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def a_flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def a_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def an_object(value: Any) -> bool:
+    return value == {}
+
+
+def a_prompt(value: Any) -> bool:
+    return type(value) is str or value == [1]
+
+
+def stops(value: Any) -> bool:
+    return type(value) is str or value == []
+
+
+def nothing(value: Any) -> bool:
+    return False
+
+
+COUNT, LENGTH = (whole, (0, -1, 129, HUGE)), (whole, (0, -1, 4097, HUGE))
+PENALTY = (a_number, (-2.01, 2.01, HUGE, *NOT_FINITE))
+STREAM_OPTIONS = (an_object, ({"include_usage": 1}, {"include_usage": "true"}))
+ANY_BODY: dict[str, Field] = {
+    "model": (a_text, ("",)),
+    "temperature": (a_number, (-0.01, 2.01, HUGE, *NOT_FINITE)),
+    "top_p": (a_number, (0, -0.5, 1.01, HUGE, *NOT_FINITE)),
+    "top_k": (whole, (-1, -HUGE)),
+    "seed": (whole, (2**63, -(2**63) - 1, HUGE)),
+    "stop": (stops, ("", [""], ["a", ""], list("abcde"), [None], [["a"]])),
+    "frequency_penalty": PENALTY,
+    "presence_penalty": PENALTY,
+    "logit_bias": (
+        an_object,
+        (
+            *({key: 1} for key in ("", "-1", "1.5", " 1", "01", "1\n", "٣", "1" * 11, str(VOCABULARY))),
+            *({"1": bias} for bias in (-100.1, 100.1, HUGE, "5", None, True, [1], *NOT_FINITE)),
+            {str(key): 1 for key in range(1025)},
+        ),
+    ),
+    "strength": (a_number, (-4.01, 4.01, HUGE, *NOT_FINITE)),
+    "stream": (a_flag, ()),
+}
+ANY_TEXT: dict[str, Field] = {
+    **ANY_BODY,
+    "prompt": (
+        a_prompt,
+        (
+            *("", [""], ["a", ""], [[]], [[1], []]),
+            *(["a", 1], ["a", [1]], [1, [1]], [["a"]], [[[1]]], [None], [True], [1.0], [[True]], [[1.5]], [INFINITE]),
+            *([-1], [VOCABULARY], [HUGE], [[1], [VOCABULARY]], [1] * CONTEXT, "a" * CONTEXT * 8),
+        ),
+    ),
+    "max_tokens": (whole, (-1, 4097, HUGE)),
+    "n": COUNT,
+    "best_of": COUNT,
+    "echo": (a_flag, ()),
+    "logprobs": (whole, (-1, 6, HUGE)),
+    "stream_options": STREAM_OPTIONS,
+    "suffix": (nothing, (" ",)),
+    "user": (a_text, ()),
+}
+ANY_TALK: dict[str, Field] = {
+    **ANY_BODY,
+    "messages": (nothing, ({"0": USER}, [[USER]], [None], [USER, 1], [{**USER, "content": "a" * CONTEXT * 8}])),
+    "max_tokens": LENGTH,
+    "thinking": (a_flag, ()),
+}
+FIELDS: dict[str, dict[str, Field]] = {
+    PLAYGROUND: ANY_TALK,
+    TEXT: ANY_TEXT,
+    TEXT_AGAIN: ANY_TEXT,
+    CHAT: {
+        **ANY_TALK,
+        "max_completion_tokens": LENGTH,
+        "n": COUNT,
+        "logprobs": (a_flag, ()),
+        "top_logprobs": (whole, (-1, 21, HUGE)),
+        "stream_options": STREAM_OPTIONS,
+        "response_format": (nothing, ({"type": "json_object"}, {"type": 1}, {"type": "text", "strict": True})),
+        "user": (a_text, ()),
+    },
+}
+REQUIRED = ("model", "messages", "prompt")
+EVERY_FIELD = [(path, name) for path in PATHS for name in FIELDS[path]]
+
+
+@pytest.mark.parametrize(("path", "name"), EVERY_FIELD)
+def test_a_field_takes_nothing_but_what_it_is_for(server: Server, path: str, name: str):
+    belongs, others = FIELDS[path][name]
+    for value in (*(value for value in ANYTHING if not belongs(value)), *others):
+        reply = server.post(path, body(path, **{name: value}))
+        assert reply.status == 400, (value, reply.body[:300])
+        param = reply.error()["param"]
+        assert param == name or param.startswith(f"{name}.")
+        message = said(reply, param)
+        if value != "a" * CONTEXT * 8 and not isinstance(value, list | dict):
+            assert repr(value)[:20] in message
+
+
+def test_the_table_has_every_field(server: Server):
+    document = server.get("/openapi.json").json()
+    for path in PATHS:
+        schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        documented = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        assert documented["properties"].keys() == FIELDS[path].keys()
+        assert set(documented["required"]) == FIELDS[path].keys() & set(REQUIRED)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_null_stands_for_what_is_left_out(server: Server, path: str):
+    optional = {name: None for name in FIELDS[path] if name not in (*REQUIRED, "max_tokens")}
+    assert server.post(path, body(path, **optional)).status == 200
+    for name in FIELDS[path].keys() & set(REQUIRED):
+        for left_out in (None, ...):
+            assert said(server.post(path, body(path, **{name: left_out})), name) == f"{name}: it is required"
+    assert server.post(path, body(path, max_tokens=None, stop="a", temperature=0)).status == 200
+
+
+# Fields that do not go together, messages, and what the other formats have.
+
+
+def turn(**changes: Any) -> dict[str, Any]:
+    return {"messages": [{name: value for name, value in {**USER, **changes}.items() if value is not ...}]}
+
+
+def turns(*messages: dict[str, str]) -> dict[str, Any]:
+    return {"messages": list(messages)}
+
+
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:,"}}]
+OF_A_TALK = (
+    (turns(SYSTEM), "messages", "'system'"),
+    (turns(USER, SYSTEM), "messages", "comes first"),
+    (turns(SYSTEM, SYSTEM, USER), "messages", "one system message"),
+    (turn(content=""), "messages", "''"),
+    (turn(content=" \n"), "messages", "must not be empty"),
+    (turn(role="tool"), "messages.0.role", "'tool'"),
+    (turn(role="USER"), "messages.0.role", "'system'"),
+    (turn(role=["user"]), "messages.0.role", "['user']"),
+    (turn(role=...), "messages.0.role", "required"),
+    (turn(role=None), "messages.0.role", "required"),
+    (turn(content=...), "messages.0.content", "required"),
+    (turn(content=None), "messages.0.content", "required"),
+    (turn(content=7), "messages.0.content", "7"),
+    (turn(content={"text": "a"}), "messages.0.content", "{'text': 'a'}"),
+    (turn(content=IMAGE), "messages.0.content", "image_url"),
+    (turn(content=["a"]), "messages.0.content", "['a']"),
+    (turn(name="Ada"), "messages.0.name", "no such field"),
+    ({"messages": [USER, ASSISTANT, {"role": "user"}]}, "messages.2.content", "required"),
+    ({"suffix": "a"}, "suffix", "no such field"),
+    ({"prompt": "a"}, "prompt", "no such field"),
+    ({"echo": True}, "echo", "no such field"),
+    ({"strength": 0.5}, "strength", "fine-tune"),
+)
+OF_TEXT = (
+    ({"prompt": ["a"] * 1025}, "prompt", "1024"),
+    ({"prompt": ["a"] * 129, "n": 8}, "prompt", "1032"),
+    ({"prompt": ["a"] * 9, "best_of": 128}, "prompt", "1152"),
+    ({"n": 4, "best_of": 3}, "best_of", "at least n, which is 4"),
+    ({"best_of": 2, "stream": True}, "best_of", "cannot be streamed"),
+    ({"stream_options": {"include_usage": True}}, "stream_options", "stream: true"),
+    ({"stream_options": {"a": 1}, "stream": True}, "stream_options.a", "no such field"),
+    ({"suffix": "a"}, "suffix", "left out"),
+    ({"top_logprobs": 1}, "top_logprobs", "no such field"),
+    ({"messages": [USER]}, "messages", "no such field"),
+    ({"strength": 0.5}, "strength", "fine-tune"),
+    ({"prompt": [1] * (CONTEXT + 1), "max_tokens": 0, "echo": True}, "prompt", f"{CONTEXT + 1} tokens"),
+)
+OF_CHAT = (
+    ({"top_logprobs": 2}, "top_logprobs", "logprobs: true"),
+    ({"logprobs": False, "top_logprobs": 2}, "top_logprobs", "logprobs: true"),
+    ({"stream_options": {}}, "stream_options", "stream: true"),
+    ({"max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", "which is 4"),
+    ({"best_of": 2}, "best_of", "no such field"),
+    ({"tools": []}, "tools", "no such field"),
+    (turn(content=[{"type": "text", "text": "a", "b": 1}]), "messages.0.content", "'b'"),
+    (turn(content=[{"type": "text", "text": 1}]), "messages.0.content", "{'text': 1"),
+    (turn(content=[]), "messages", "must not be empty"),
+)
+OF_ANY = (
+    ({"a": 1}, "a", "no such field"),
+    ({"min_p": 0.1}, "min_p", "no such field"),
+    ({"Temperature": 1}, "Temperature", "no such field"),
+    ({"temperature": 3, "top_p": 2}, "temperature", "top_p: 2"),
+    ({f"k{number}": 1 for number in range(50)}, "k0", "42 problems more"),
+)
+TOGETHER = {
+    PLAYGROUND: (*OF_ANY, *OF_A_TALK),
+    TEXT: (*OF_ANY, *OF_TEXT),
+    TEXT_AGAIN: (*OF_ANY, *OF_TEXT),
+    CHAT: (*OF_ANY, *OF_A_TALK, *OF_CHAT),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "param", "part"), [(path, *row) for path in PATHS for row in TOGETHER[path]]
+)
+def test_fields_that_do_not_go_together(server: Server, path: str, changes: dict[str, Any], param: str, part: str):
+    assert part in said(server.post(path, body(path, **changes)), param)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_unknown_model_is_not_found(server: Server, path: str):
+    for model in ("tiny/lama", "\0", " ", "a" * 10_000):
+        reply = server.post(path, body(path, model=model))
+        assert reply.status == 404
+        assert (reply.error()["code"], reply.error()["param"]) == ("model_not_found", "model")
+        assert repr(model)[:20] in reply.error()["message"]
+
+
+# What is no JSON object in UTF-8, and what JSON's text can hold besides.
+
+GOOD = json.dumps(body(TEXT))
+DEEP = 100_000
+UNREADABLE = (
+    (b"", "application/json"),
+    (b" \n", "line 2"),
+    (b"hello", "line 1, column 1"),
+    (GOOD[:-1].encode(), f"column {len(GOOD)}"),
+    (GOOD[:20].encode(), "line 1"),
+    ((GOOD[:-1] + ",}").encode(), "line 1"),
+    ((GOOD + "{}").encode(), "Extra data"),
+    (GOOD.replace('"', "'").encode(), "line 1"),
+    (GOOD.replace("hi", "h\ni").encode(), "control character"),
+    (b"\0", "line 1"),
+    (b"[]", "not a list"),
+    (f"[{GOOD}]".encode(), "not a list"),
+    (json.dumps(GOOD).encode(), "not a string"),
+    (b"null", "not null"),
+    (b"7", "not a number"),
+    (b"true", "not true or false"),
+    (GOOD.replace("hi", "h\u00e9").encode("latin-1"), "UTF-8"),
+    (GOOD.encode("utf-16"), "UTF-8"),
+    (GOOD.encode("utf-16-le"), "column 2"),
+    (GOOD.encode("utf-8-sig"), "byte order mark"),
+    (b"[" * DEEP + b"]" * DEEP, "so deeply"),
+    (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "so deeply"),
+    (b"[" * DEEP, "so deeply"),
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_that_cannot_be_read(server: Server, path: str):
+    for sent, part in UNREADABLE:
+        assert part in said(server.post(path, sent), "body")
+
+
+@pytest.mark.parametrize("depth", [100, 800, 900, 950, *range(960, 1000, 3), DEEP])
+def test_nesting_is_refused_at_any_depth(server: Server, depth: int):
+    """As deep as Python reads, and deeper; what Python reads must also be shown."""
+    for opened, closed in (("[", "]"), ('{"a":', "}")):
+        deep = opened * depth + "1" + closed * depth
+        for name in ("user", "stop", "logit_bias", "stream_options", "prompt"):
+            reply = server.post(TEXT, f'{{"model": "{LLAMA}", "{name}": {deep}}}'.encode())
+            said(reply, reply.error()["param"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_of_another_content_type(server: Server, path: str):
+    sent = json.dumps(body(path)).encode()
+    for kind in ("text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"):
+        assert "application/json" in said(server.post(path, sent, Content_Type=kind), "body")
+    with connection(server) as client:
+        client.request("POST", path, sent)
+        assert "application/json" in said(received(client), "body")
+    for kind in ("application/json; charset=utf-8", "APPLICATION/JSON"):
+        assert server.post(path, sent, Content_Type=kind).status == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_field_that_is_given_twice(server: Server, path: str):
+    assert said(server.post(path, raw(path, '"max_tokens": 1')), "max_tokens").endswith("it is given 2 times")
+    reply = server.post(path, raw(path, '"stream": true, "logit_bias": {"1": 1, "2": 1, "1": 2, "1": 3}'))
+    assert said(reply, "1").endswith("it is given 3 times")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [one for one in EVERY_FIELD if FIELDS[one[0]][one[1]][0] in (whole, a_number)]
+)
+def test_numbers_beyond_all_bounds(server: Server, path: str, name: str):
+    for literal in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5000, "-" + "9" * 5000):
+        sent = raw(path, f'"{name}": {literal}', **{name: ...})
+        # There is no such thing as too many tokens to choose from.
+        if name == "top_k" and literal[0] == "9":
+            assert server.post(path, sent).status == 200
+        else:
+            said(server.post(path, sent), name)
+
+
+HALF = "a\ud800"
+HALVES = {
+    TEXT: (
+        *({name: HALF} for name in ("model", "prompt", "user", "suffix", "stop", "temperature", "logit_bias")),
+        {"prompt": ["a", HALF]},
+        {"prompt": "\udc00\ud800"},
+        {"stop": ["a", HALF]},
+        {"logit_bias": {HALF: 1}},
+        {HALF: 1},
+    ),
+    PLAYGROUND: (turn(content=HALF), turn(role=HALF), turn(**{HALF: "a"})),
+    CHAT: (
+        turn(content=HALF),
+        turn(content=[{"type": "text", "text": HALF}]),
+        turn(content=[{"type": "text", "text": "a", HALF: "a"}]),
+        turn(role=HALF),
+        turn(reasoning_content=HALF),
+        {"response_format": {"type": HALF}},
+        {"user": HALF},
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "changes"), [(path, changes) for path in HALVES for changes in HALVES[path]])
+def test_half_a_character_is_refused_wherever_it_stands(server: Server, path: str, changes: dict[str, Any]):
+    reply = server.post(path, body(path, **changes))
+    param = reply.error()["param"]
+    message = said(reply, param)
+    if "\\ud800': " in repr(changes):
+        assert message.startswith("body: it must name its fields in text")
+    else:
+        assert param.split(".")[0] in changes
+
+
+def test_zero_characters_are_text(server: Server):
+    reply = server.post(TEXT, body(TEXT, prompt="a\0b", stop=["\0"], user="\0", echo=True))
+    assert reply.status == 200
+    assert reply.json()["choices"][0]["text"].startswith("a\0b")
+    for path in TALKS:
+        assert server.post(path, body(path, messages=[{**USER, "content": "\0"}])).status == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_errors_stay_short(server: Server, path: str):
+    """However long what they are about: each would be built and sent by the one thread that serves all."""
+    many = 20_000
+    for changes in (
+        {"a" * 1_000_000: 1},
+        {f"k{number}": 1 for number in range(many)},
+        {"temperature": "a" * 1_000_000},
+        {"temperature": [1] * many},
+        {"stop": ["a"] * many},
+        {"logit_bias": {f"k{number}": "a" for number in range(many)}},
+        {"messages" if path in TALKS else "prompt": [{"role": 1}] * many},
+    ):
+        reply = server.post(path, body(path, **changes))
+        said(reply, reply.error()["param"])
+
+
+# Size.
+
+
+@contextlib.contextmanager
+def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
+    client = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=PATIENCE)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def received(client: http.client.HTTPConnection) -> Reply:
+    answer = client.getresponse()
+    return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_may_be_as_large_as_the_limit_and_no_larger(server: Server, path: str):
+    # White space, so that nothing but its size is wrong with it.
+    allowed = json.dumps(body(path)).encode().ljust(MAX_BODY_BYTES)
+    assert server.post(path, allowed).status == 200
+    too_large = allowed + b" "
+    assert_too_large(server.post(path, too_large))
+    with connection(server) as client:
+        pieces = (too_large[start : start + 2**20] for start in range(0, len(too_large), 2**20))
+        client.request("POST", path, pieces, JSON, encode_chunked=True)
+        assert_too_large(received(client))
+
+
+def assert_too_large(reply: Reply) -> None:
+    assert reply.status == 413
+    assert (reply.error()["code"], reply.error()["param"]) == ("payload_too_large", "body")
+    assert f"{MAX_BODY_BYTES:,} bytes" in reply.error()["message"]
+
+
+# What is just within the bounds.
+
+LEAST = {"seed": -(2**63), "frequency_penalty": -2, "presence_penalty": -2, "stop": [], "top_k": 0}
+MOST = {"seed": 2**63 - 1, "frequency_penalty": 2, "presence_penalty": 2, "stop": list("abcd"), "top_k": HUGE}
+EDGES_OF_ANY = (
+    {**LEAST, "temperature": 0, "top_p": 5e-324, "logit_bias": {}},
+    {**MOST, "temperature": 2, "top_p": 1, "logit_bias": {"0": -100, str(VOCABULARY - 1): 100}},
+    {"temperature": 5e-324, "top_p": 1e-9, "stop": "a" * 10_000},
+    {"model": TUNED, "strength": -4},
+    {"model": TUNED, "strength": 4},
+    {"max_tokens": 4096, "logit_bias": {"0": 100}},
+)
+EDGES: dict[str, tuple[dict[str, Any], ...]] = {
+    PLAYGROUND: EDGES_OF_ANY,
+    TEXT: (
+        *EDGES_OF_ANY,
+        {"n": 128},
+        {"n": 1, "best_of": 8},
+        {"n": 2, "best_of": 2, "stream": True},
+        {"n": 2, "prompt": ["a"] * 64},
+        {"prompt": [[0], [VOCABULARY - 1]]},
+        {"prompt": [1] * (CONTEXT - 1)},
+        {"prompt": [1] * CONTEXT, "max_tokens": 0, "echo": True, "logprobs": 5},
+        {"suffix": ""},
+    ),
+    TEXT_AGAIN: EDGES_OF_ANY,
+    CHAT: (
+        *EDGES_OF_ANY,
+        {"n": 128},
+        {"logprobs": True, "top_logprobs": 20},
+        {"logprobs": False, "top_logprobs": 0},
+        {"response_format": {"type": "text"}},
+        {"max_tokens": 1, "max_completion_tokens": 1},
+        turns({**SYSTEM, "role": "developer"}, USER),
+        turn(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "changes"), [(path, changes) for path in PATHS for changes in EDGES[path]])
+def test_the_last_values_that_are_allowed(server: Server, path: str, changes: dict[str, Any]):
+    reply = server.post(path, body(path, **changes))
+    assert reply.status == 200, reply.body[:300]
+    if "n" in changes and "stream" not in changes:
+        assert len(reply.json()["choices"]) == changes["n"] * len(changes.get("prompt", "a"))
+
+
+# Connections that break off.
+
+HEAD = f"POST {TEXT} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+BROKEN_OFF = (
+    f"{HEAD}Content-Length: {len(GOOD) + 50}\r\n\r\n{GOOD}",
+    f"{HEAD}Content-Length: {2 * MAX_BODY_BYTES}\r\n\r\n",
+    f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{len(GOOD):x}\r\n{GOOD}\r\n",
+    f"{HEAD}Transfer-Encoding: chunked\r\n\r\nhello\r\n",
+    f"{HEAD}\r\n",
+    HEAD,
+    "POST /text/comp",
+    "\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    "",
+)
+
+
+@pytest.mark.parametrize("sent", BROKEN_OFF)
+@pytest.mark.parametrize("politely", [True, False])
+def test_a_connection_that_breaks_off_hurts_nobody(server: Server, sent: str, politely: bool):
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), PATIENCE) as client:
+        client.sendall(sent.encode())
+        if politely:
+            client.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: client.recv(2**16), b""))
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert server.post(TEXT, body(TEXT)).status == 200
+
+
+def test_nobody_makes_up_counters(server: Server):
+    assert server.send("BREW", TEXT, None, {}).status == 405
+    assert server.get("/healthz").status == 200
+    counted = server.get("/metrics").body.decode()
+    assert 'method="other"' in counted
+    assert "BREW" not in counted
+
+
+def test_the_page_is_there_all_the_while(server: Server):
+    reply = server.get("/")
+    assert reply.status == 200
+    assert reply.headers["content-type"].startswith("text/html")
