@@ -129,6 +129,18 @@ def test_rows_that_join_and_leave_give_what_they_give_alone(house: House) -> Non
         engine.close()
 
 
+def test_a_strength_may_be_a_whole_number(house: House) -> None:
+    engine = house.load()
+    try:
+        for card in house.tunes.values():
+            answers = [
+                start(engine, card, greedy(card.id, [7, 8, 9], 6, strength=strength)).answer() for strength in (1, 1.0)
+            ]
+            assert answers[0].token_ids == answers[1].token_ids
+    finally:
+        engine.close()
+
+
 def test_a_cancelled_row_leaves_the_others_as_they_were(house: House) -> None:
     engine = house.load()
     rng = random.Random(3)

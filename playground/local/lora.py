@@ -106,7 +106,7 @@ class Plan:
                 others.setdefault(adapter, []).append((row, strength))
         work: list[_Fused | _Group] = [self._fuse(name, plain, device)] if plain else []
         for adapter, rows in others.items():
-            strengths = torch.tensor([strength for _, strength in rows], device=device).view(-1, 1, 1)
+            strengths = torch.tensor([float(strength) for _, strength in rows], device=device).view(-1, 1, 1)
             work.append(_Group(self._rows([row for row, _ in rows], device), strengths, adapter))
         return work
 
