@@ -112,9 +112,7 @@ class Accounts:
         """Makes a key of no more use, for good; raises `InvalidRequest` if there is none with this id."""
         with self._store.writing() as connection:
             if not (_KEY_ID.fullmatch(key_id) and _is_taken(connection, key_id)):
-                raise broken_rule(
-                    "id", key_id, "it must be a key's id, the 8 characters after tt_; `keys list` has them"
-                )
+                raise broken_rule("id", key_id, _ID_RULE)
             connection.execute(
                 "UPDATE keys SET revoked_at = CURRENT_TIMESTAMP WHERE id = ? AND revoked_at IS NULL", (key_id,)
             )

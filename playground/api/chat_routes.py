@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, Field
 
 from playground.api.calling import CurrentCaller
-from playground.api.documenting import RUNNING, answered, asked
+from playground.api.documenting import CONVERSATION, QUESTION, RUNNING, answered, asked
 from playground.api.fields import (
     Body,
     Count,
@@ -288,15 +288,12 @@ _EXAMPLE = ChatReply(
 _ASKED = asked(
     a_system_prompt={
         "model": "playground/shop-demo",
-        "messages": [
-            {"role": "system", "content": "You are a helpful assistant."},
-            {"role": "user", "content": "Where is my parcel?"},
-        ],
+        "messages": CONVERSATION,
         "temperature": 0.7,
     },
     two_answers_with_scores={
         "model": "playground/shop-json",
-        "messages": [{"role": "user", "content": "Where is my parcel?"}],
+        "messages": QUESTION,
         "max_completion_tokens": 16,
         "n": 2,
         "seed": 7,
@@ -305,7 +302,7 @@ _ASKED = asked(
     },
     a_stream={
         "model": "playground/shop-demo",
-        "messages": [{"role": "user", "content": "Where is my parcel?"}],
+        "messages": QUESTION,
         "stream": True,
         "stream_options": {"include_usage": True},
     },

@@ -30,6 +30,10 @@ from playground.errors import (
 
 Responses = dict[int | str, dict[str, Any]]
 
+QUESTION = [{"role": "user", "content": "Where is my parcel?"}]
+CONVERSATION = [{"role": "system", "content": "You are a helpful assistant."}, *QUESTION]
+"""Messages for examples of what is asked."""
+
 EXAMPLES: dict[int, PlaygroundError] = {
     error.status: error
     for error in (

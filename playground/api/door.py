@@ -22,7 +22,7 @@ from playground.service import Playground
 from playground.types import ANYBODY, Caller
 
 API_PREFIXES = ("/api/", "/v1/", "/text/", f"{ASSETS}/", "/docs", "/openapi.json", "/healthz", "/metrics")
-# Gradio asks the second of itself when it starts; there is nothing to learn from any of them.
+# Gradio asks the last of itself when it starts; there is nothing to learn from any of them.
 FREE_PREFIXES = ("/healthz", "/docs", f"{ASSETS}/", "/openapi.json", "/gradio_api/startup-events")
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

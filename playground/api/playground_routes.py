@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from playground.api.calling import CurrentCaller
-from playground.api.documenting import LISTING, RUNNING, answered, asked
+from playground.api.documenting import CONVERSATION, LISTING, QUESTION, RUNNING, answered, asked
 from playground.api.fields import Body, MaxTokens, SamplingBody, Temperature, Text, Thinking, Turns
 from playground.api.json_bodies import JsonRoute
 from playground.api.sse import event_stream, unless_gone
@@ -234,22 +234,19 @@ _EXAMPLE = CompletionReply(
 _ASKED = asked(
     a_system_prompt={
         "model": "playground/shop-demo",
-        "messages": [
-            {"role": "system", "content": "You are a helpful assistant."},
-            {"role": "user", "content": "Where is my parcel?"},
-        ],
+        "messages": CONVERSATION,
         "temperature": 0.7,
         "max_tokens": 1024,
     },
     a_fine_tune_at_half_its_strength={
         "model": "playground/shop-json",
-        "messages": [{"role": "user", "content": "Where is my parcel?"}],
+        "messages": QUESTION,
         "temperature": 0,
         "strength": 0.5,
     },
     a_stream={
         "model": "playground/shop-demo",
-        "messages": [{"role": "user", "content": "Where is my parcel?"}],
+        "messages": QUESTION,
         "stream": True,
     },
 )
