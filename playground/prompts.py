@@ -17,6 +17,11 @@ from playground.errors import InvalidRequest, ModelLoadFailed, broken_rule
 from playground.text import ThinkingMarks, marks_of
 from playground.types import GenerationRequest, Message
 
+READ_AT_ONCE = 100_000
+"""So many characters are tokenized, and counted exactly, whatever the context: it takes tens of milliseconds."""
+CHARACTERS_PER_TOKEN = 8
+"""So are so many for each token that the context holds; few texts have more."""
+
 # Templates are programs: they raise jinja2's own errors, or whatever a filter or an attribute fails with.
 _REFUSALS = (TemplateRuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, ZeroDivisionError)
 
@@ -48,29 +53,53 @@ def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int
 
     `chat_template` is the one to use, None for a model that has none and so completes raw text.
     """
-    prompt = _chat(tokenizer, request, chat_template) if request.messages else _raw(tokenizer, request)
+    read = _Reading(tokenizer, context_length, "messages" if request.messages else "prompt")
+    prompt = _chat(read, request, chat_template) if request.messages else _raw(read, request)
     num_tokens = len(prompt.token_ids)
-    param = "messages" if request.messages else "prompt"
     if num_tokens >= context_length + (request.sampling.max_tokens == 0):
-        raise InvalidRequest(
-            f"{param}: {num_tokens} tokens are too many: the model's context holds {context_length}, "
-            "the answer included; shorten the conversation",
-            param=param,
-        )
+        raise read.too_long(f"{num_tokens} tokens are")
     if num_tokens == 0:
-        raise broken_rule(param, "", "it must give at least one token")
+        raise broken_rule(read.param, "", "it must give at least one token")
     return prompt
 
 
-def _raw(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A text becomes tokens here, for a context and in the name of the request's field `param`."""
+
+    tokenizer: Tokenizer
+    context_length: int
+    param: str
+
+    def token_ids(self, text: str, **settings: bool) -> tuple[int, ...]:
+        """All of the text's tokens. Of a text that is far too long no more is read than it takes to see that:
+        tokenizing megabytes takes seconds, and others wait."""
+        end = max(READ_AT_ONCE, CHARACTERS_PER_TOKEN * self.context_length)
+        while end < len(text):
+            # Where a text is cut, a few of its tokens come out otherwise; a quarter of the context is far more.
+            if len(self.tokenizer(text[:end], **settings)["input_ids"]) > self.context_length * 5 // 4:
+                raise self.too_long(f"{len(text)} characters are far")
+            end *= 2
+        return tuple(self.tokenizer(text, **settings)["input_ids"])
+
+    def too_long(self, what: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"{self.param}: {what} too many: the model's context holds {self.context_length} tokens, the answer "
+            "included; shorten the conversation",
+            param=self.param,
+        )
+
+
+def _raw(read: _Reading, request: GenerationRequest) -> Prompt:
     if isinstance(request.prompt, str):
-        return Prompt(tuple(tokenizer(request.prompt)["input_ids"]), request.prompt)
+        return Prompt(read.token_ids(request.prompt), request.prompt)
     return Prompt(tuple(request.prompt or ()), None)
 
 
-def _chat(tokenizer: Tokenizer, request: GenerationRequest, chat_template: str | None) -> Prompt:
+def _chat(read: _Reading, request: GenerationRequest, chat_template: str | None) -> Prompt:
     if chat_template is None:
-        return _completion(tokenizer, request)
+        return _completion(read, request)
+    tokenizer = read.tokenizer
     text = render(tokenizer, request.messages, chat_template, thinking=request.thinking)
     marks = _usable(marks_of(chat_template), tokenizer)
     # Only what the template writes to begin the answer counts: people write such marks as well. (A template
@@ -78,7 +107,8 @@ def _chat(tokenizer: Tokenizer, request: GenerationRequest, chat_template: str |
     asked = render(tokenizer, request.messages, chat_template, thinking=request.thinking, begin_answer=False)
     added = text.removeprefix(asked)
     thinking = marks is not None and added.rfind(marks.open) > added.rfind(marks.close)
-    return Prompt(_ids(tokenizer, text), text, thinking, marks, chat=True)
+    # The template has written the special tokens already.
+    return Prompt(read.token_ids(text, add_special_tokens=False), text, thinking, marks, chat=True)
 
 
 def _usable(marks: ThinkingMarks | None, tokenizer: Tokenizer) -> ThinkingMarks | None:
@@ -89,7 +119,7 @@ def _usable(marks: ThinkingMarks | None, tokenizer: Tokenizer) -> ThinkingMarks 
     return marks if marks.open in vocabulary and marks.close in vocabulary else None
 
 
-def _completion(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
+def _completion(read: _Reading, request: GenerationRequest) -> Prompt:
     """A model without a template completes one text and knows no roles."""
     if len(request.messages) != 1 or request.messages[0].role != "user":
         raise InvalidRequest(
@@ -98,7 +128,7 @@ def _completion(tokenizer: Tokenizer, request: GenerationRequest) -> Prompt:
             param="messages",
         )
     text = request.messages[0].content
-    return Prompt(tuple(tokenizer(text)["input_ids"]), text)
+    return Prompt(read.token_ids(text), text)
 
 
 def render(
@@ -141,8 +171,3 @@ def check_template(tokenizer: Tokenizer, model_id: str, chat_template: str | Non
         raise ModelLoadFailed(
             f"{model_id}: its chat_template is broken in line {error.lineno}: {error.message}"
         ) from error
-
-
-def _ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    # The template has written the special tokens already.
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

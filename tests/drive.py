@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,14 @@ class Watch:
 
     def report(self, progress: Progress) -> None:
         self.heard.append(progress)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Returns once the condition holds; a wait that would never end is an error."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for never came"
+        time.sleep(0.005)
 
 
 def free_port() -> int:

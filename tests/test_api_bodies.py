@@ -535,6 +535,11 @@ def test_a_connection_that_breaks_off_hurts_nobody(server: Server, sent: str, po
     assert server.post(TEXT, body(TEXT)).status == 200
 
 
+def test_health_can_be_asked_for_its_head_alone(server: Server):
+    reply = server.send("HEAD", "/healthz", None, {})
+    assert (reply.status, reply.body) == (200, b"")
+
+
 def test_nobody_makes_up_counters(server: Server):
     assert server.send("BREW", TEXT, None, {}).status == 405
     assert server.get("/healthz").status == 200

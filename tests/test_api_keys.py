@@ -200,6 +200,30 @@ def test_a_browser_is_sent_to_the_form_and_enters_with_a_key(house: House) -> No
     assert "Max-Age=0" in left.headers["set-cookie"]
 
 
+def test_only_the_pages_own_button_signs_out(house: House) -> None:
+    cookie = signed_in(house, house.ann).headers["set-cookie"].split(";")[0]
+    elsewhere = {"Cookie": cookie, "Origin": "https://evil.example"}
+    for refused in (
+        house.server.get("/sign-out", Cookie=cookie),
+        house.server.send("POST", "/sign-out", b"", elsewhere),
+    ):
+        assert refused.status == 403
+        assert "set-cookie" not in refused.headers
+    assert house.ask(PROTECTED[0], Cookie=cookie).status == 200
+
+
+def test_a_database_that_fails_is_told_on_the_form(models_file: Path, tmp_path: Path) -> None:
+    key = Accounts(Store(tmp_path)).create("ann", [])
+    with serving(models_file, tmp_path) as server:
+        for file in tmp_path.glob("*.db*"):
+            file.write_bytes(b"no database")
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        failed = server.send("POST", "/sign-in", urlencode({"key": key}).encode(), form)
+    assert failed.status == 500
+    assert b'role="alert"' in failed.body
+    assert b"database" in failed.body
+
+
 @pytest.mark.parametrize("key", ["", "tt_wrong", "<script>alert(1)</script>", "x" * 10_000])
 def test_a_bad_key_is_told_on_the_form(house: House, key: str) -> None:
     refused = signed_in(house, key)

@@ -13,8 +13,7 @@ import pytest
 from playground.errors import ModelLoadFailed, PlaygroundError
 from playground.registry import Lease, Registry
 from playground.types import Engine, Job, LoadWatch, ModelCard, Progress
-
-PATIENCE = 20.0
+from tests.drive import PATIENCE, wait_for
 
 
 class ScriptedEngine:
@@ -113,8 +112,7 @@ def test_who_waits_hears_how_far_it_is_also_who_comes_late() -> None:
     loader = ScriptedLoader(gates={"a": threading.Event()})
     registry = make(loader)
     early = Asked(registry, base("a"))
-    while not early.progress:
-        threading.Event().wait(0.005)
+    wait_for(lambda: early.progress)
     late = Asked(registry, base("a"))
     assert late.progress[0].stage == "loading"
     loader.gates["a"].set()
@@ -130,8 +128,7 @@ def test_a_load_goes_on_while_one_waits_and_ends_when_all_have_left() -> None:
     first.lease.release()
     assert registry.state(base("a"))[0] == "loading"
     second.lease.release()
-    while registry.state(base("a"))[0] is not None:
-        threading.Event().wait(0.005)
+    wait_for(lambda: registry.state(base("a"))[0] is None)
     loader.gates["a"].set()
     assert Asked(registry, base("a")).engine().base.id == "a"
     assert loader.loaded == ["a"]
@@ -191,13 +188,11 @@ def test_where_all_are_held_the_newcomer_waits_for_one_to_end() -> None:
     holder = Asked(registry, base("a"))
     holder.engine()
     newcomer = Asked(registry, base("b"))
-    while not newcomer.progress:
-        threading.Event().wait(0.005)
+    wait_for(lambda: newcomer.progress)
     assert newcomer.progress[-1].stage == "waiting"
     assert newcomer.silent()
     # The base that is to go takes no new answers, or the newcomer could wait for ever.
-    while registry.state(base("a"))[0] == "ready":
-        threading.Event().wait(0.005)
+    wait_for(lambda: registry.state(base("a"))[0] != "ready")
     late = Asked(registry, base("a"))
     assert late.silent()
     holder.lease.release()
@@ -214,8 +209,7 @@ def test_a_base_told_to_go_stays_when_nobody_wants_its_room_any_more() -> None:
     holder = Asked(registry, base("a"))
     holder.engine()
     newcomer = Asked(registry, base("b"))
-    while registry.state(base("a"))[0] == "ready":
-        threading.Event().wait(0.005)
+    wait_for(lambda: registry.state(base("a"))[0] != "ready")
     newcomer.lease.release()
     holder.lease.release()
     assert Asked(registry, base("a")).engine().base.id == "a"
@@ -254,8 +248,7 @@ def test_closing_lets_go_of_everything() -> None:
     with pytest.raises(PlaygroundError, match="shutting down"):
         waiting.engine()
     loader.gates["b"].set()
-    while any(thread.name.startswith("load ") for thread in threading.enumerate()):
-        threading.Event().wait(0.005)
+    wait_for(lambda: not any(thread.name.startswith("load ") for thread in threading.enumerate()))
     assert waiting.silent(), "it was told twice"
     assert loader.closed == ["a"]
     with pytest.raises(PlaygroundError, match="shutting down"):

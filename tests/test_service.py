@@ -31,7 +31,7 @@ from playground.registry import Registry
 from playground.service import Playground
 from playground.types import Answer, Caller, Delta, Finish, GenerationRequest, Message, Progress, Sampling
 from tests import tiny
-from tests.drive import PATIENCE, start
+from tests.drive import PATIENCE, start, wait_for
 
 Door = tuple[Playground, Registry, Path]
 
@@ -288,9 +288,9 @@ def test_one_prompt_asked_often_is_read_once(door: Door, monkeypatch: pytest.Mon
     card = playground.status("tiny/llama").card
     # The loop is held up by another prompt until all six have arrived.
     first = start(engine_of(registry), card, ask("tiny/llama", "another"))
+    wait_for(lambda: calls)
     jobs = [start(engine_of(registry), card, request) for request in requests]
-    while not calls or len(loop._arrived) < 6:
-        threading.Event().wait(0.005)
+    wait_for(lambda: len(loop._arrived) == 6)
     gate.set()
     first.answer()
     assert [job.answer().token_ids for job in jobs] == alone

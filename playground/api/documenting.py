@@ -86,7 +86,8 @@ def true_document(api: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     """The document of `api` as FastAPI makes it, without the error body that this API does not have, and with
     what FastAPI drops from examples of answers: all that is null."""
     document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
-    for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+    routes = (route for router in routers for route in router.routes if isinstance(route, APIRoute))
+    for route in filter(lambda route: route.include_in_schema, routes):
         for method in route.methods or ():
             responses = document["paths"][route.path_format][method.lower()]["responses"]
             responses.pop("422", None)

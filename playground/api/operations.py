@@ -16,6 +16,7 @@ def operations_router(metrics: Metrics) -> APIRouter:
     """`/healthz` and `/metrics`."""
     router = APIRouter(tags=["Operations"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         """200 as soon as the page is up; needs no key."""

@@ -11,11 +11,12 @@ from html import escape
 from urllib.parse import parse_qs, urlsplit
 
 from itsdangerous import BadData, URLSafeTimedSerializer
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from playground.errors import InvalidKey
+from playground.errors import InvalidKey, PlaygroundError
 from playground.service import Playground
 
 PATH, OUT_PATH = "/sign-in", "/sign-out"
@@ -79,11 +80,13 @@ class SignIn:
             return _form("", 200)
         try:
             fields = parse_qs((await request.body()).decode("latin-1"), max_num_fields=4)
-            key_id = self._playground.sign_in(fields.get("key", [""])[0].strip())
+            key_id = await run_in_threadpool(self._playground.sign_in, fields.get("key", [""])[0].strip())
         except (HTTPException, ValueError):
             return _form("What was sent is no form that this page makes.", 400)
         except InvalidKey:
             return _form("This key is not valid: it may be mistyped or revoked.", 401)
+        except PlaygroundError as error:
+            return _form(str(error), 500)
         response = RedirectResponse("./", 303)
         secure = _is_secure(request)
         response.set_cookie(
@@ -99,7 +102,9 @@ class SignIn:
         return response
 
     def sign_out(self, request: Request) -> Response:
-        """Forgets the cookie."""
+        """Forgets the cookie, where this page's own button asks for it: other sites can link and send as well."""
+        if request.method != "POST" or not _same_site(request):
+            return _form("To sign out, use the button on the page.", 403)
         response = RedirectResponse(PATH.removeprefix("/"), 303)
         response.delete_cookie(self._cookie, path=request.scope.get("root_path") or "/")
         return response
