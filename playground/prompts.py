@@ -55,7 +55,7 @@ def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int
     """
     read = _Reading(tokenizer, context_length, "messages" if request.messages else "prompt")
     prompt = _chat(read, request, chat_template) if request.messages else _raw(read, request)
-    num_tokens = len(prompt.token_ids)
+    num_tokens = len(prompt.token_ids) + len(request.continuation)
     if num_tokens >= context_length + (request.sampling.max_tokens == 0):
         raise read.too_long(f"{num_tokens} tokens are")
     if num_tokens == 0:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from playground import hub
 from playground.accounts import Accounts
@@ -26,6 +26,7 @@ from playground.errors import (
     PlaygroundUnavailable,
     broken_rule,
 )
+from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Verdict
 from playground.registry import Registry
 from playground.types import (
     ANYBODY,
@@ -44,6 +45,7 @@ from playground.types import (
 )
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 0.25
 """A stream yields at least this often, so that a consumer who has gone is noticed in a long prefill too."""
@@ -118,7 +120,7 @@ class Playground:
 
         The first event comes at once, and another at least every quarter of a second.
         """
-        card = self._runnable(request, caller)
+        card = self._asked(request, caller)
         with _counted(self._meter) as hear:
             async with contextlib.aclosing(self._run(request, card)) as events:
                 async for event in events:
@@ -177,6 +179,46 @@ class Playground:
                 fold.add(event)
         return fold.answer()
 
+    async def render(self, request: GenerationRequest, caller: Caller = ANYBODY) -> Rendered:
+        """What a model would really be given for a request."""
+        card = self._asked(request, caller)
+        return await self._ask(card, lambda engine: engine.render(card, request))
+
+    async def describe(self, model_id: str, caller: Caller = ANYBODY) -> AdapterDetails:
+        """A fine-tune's adapter and where its change lies; raises `InvalidRequest` for a base."""
+        card = self._runnable_tune(model_id, caller)
+        return await self._ask(card, lambda engine: engine.describe(card))
+
+    async def check(self, request: GenerationRequest, proof: Proof, caller: Caller = ANYBODY) -> Sequence[Verdict]:
+        """Holds the proof of an answer to `request` against the weights and files as they are now."""
+        card = self._asked(request, caller)
+        return await self._ask(card, lambda engine: engine.check(card, request, proof))
+
+    async def fidelity(self, request: GenerationRequest, caller: Caller = ANYBODY) -> Sequence[Fidelity]:
+        """A fine-tune against merged copies of it on a request's prompt; raises `InvalidRequest` for a base."""
+        card = self._runnable_tune(request.model, caller)
+        return await self._ask(card, lambda engine: engine.fidelity(card, request))
+
+    async def _ask(self, card: ModelCard, question: Callable[[Engine], T]) -> T:
+        """An engine's answer to a question that blocks, asked in a thread. Its model is held until that ends, also
+        where whoever asked has gone."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[Engine] = loop.create_future()
+
+        def settle(outcome: Engine | PlaygroundError) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, ready, outcome)
+
+        lease = self._registry.lease(card, lambda _: None, settle)
+        try:
+            engine = await ready
+        except BaseException:
+            lease.release()
+            raise
+        asking = loop.run_in_executor(None, question, engine)
+        asking.add_done_callback(lambda _: lease.release())
+        return await asyncio.shield(asking)
+
     async def _pump(
         self,
         index: int,
@@ -195,14 +237,24 @@ class Playground:
             log.exception("an answer broke off")
             inbox.put_nowait((index, InternalError("the answer broke off; the log says why")))
 
-    def _runnable(self, request: GenerationRequest, caller: Caller) -> ModelCard:
-        if not self.inference:
-            raise PlaygroundUnavailable
-        card = self._catalog.card(request.model, caller.sees)
-        if card.problem is not None:
-            raise ModelLoadFailed(f"{card.id} cannot be run: {card.problem}")
+    def _asked(self, request: GenerationRequest, caller: Caller) -> ModelCard:
+        card = self._runnable(request.model, caller)
         if request.strength != 1 and card.type == "base":
             raise broken_rule("strength", request.strength, "only a fine-tuned model has a strength")
+        return card
+
+    def _runnable_tune(self, model_id: str, caller: Caller) -> ModelCard:
+        card = self._runnable(model_id, caller)
+        if card.type == "base":
+            raise broken_rule("model", card.id, "only a fine-tuned model has an adapter")
+        return card
+
+    def _runnable(self, model_id: str, caller: Caller) -> ModelCard:
+        if not self.inference:
+            raise PlaygroundUnavailable
+        card = self._catalog.card(model_id, caller.sees)
+        if card.problem is not None:
+            raise ModelLoadFailed(f"{card.id} cannot be run: {card.problem}")
         return card
 
     def _status(self, card: ModelCard) -> ModelStatus:
@@ -305,6 +357,15 @@ class Fold:
             finish=self._finish,
             echo=self._echo,
         )
+
+
+def _settle(ready: asyncio.Future[Engine], outcome: Engine | PlaygroundError) -> None:
+    if ready.cancelled():
+        return
+    if isinstance(outcome, PlaygroundError):
+        ready.set_exception(outcome)
+    else:
+        ready.set_result(outcome)
 
 
 Item = Event | Engine | PlaygroundError

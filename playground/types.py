@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from playground.errors import PlaygroundError, broken_rule
+from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Verdict
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
@@ -168,7 +169,8 @@ class GenerationRequest:
 
     `thinking` is passed to chat templates that know it. `strength` scales a fine-tune's LoRA (1 is as
     trained). `echo` asks for the prompt back, scored where log-probabilities are asked. `alone` says that no
-    answer of the base is wanted beside this one, so that a merged view may serve it.
+    answer of the base is wanted beside this one, so that a merged view may serve it. `continuation` are tokens of
+    an answer that stands already: the model reads them after the prompt, and an echo gives back them alone.
     """
 
     model: str
@@ -179,6 +181,7 @@ class GenerationRequest:
     strength: float = 1.0
     alone: bool = True
     echo: bool = False
+    continuation: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require(isinstance(self.model, str) and self.model != "", "model", self.model, "it must name a model")
@@ -193,6 +196,10 @@ class GenerationRequest:
             self._check_prompt(self.prompt)
         else:
             self._check_messages()
+        ok = isinstance(self.continuation, tuple) and all(_is_int(token_id) for token_id in self.continuation)
+        _require(ok, "continuation", self.continuation, "it must be a tuple of token ids")
+        scored = self.echo and self.sampling.max_tokens == 0
+        _require(scored or not self.continuation, "continuation", "…", "it is for an echo with max_tokens 0 alone")
 
     def _check_prompt(self, prompt: object) -> None:
         if isinstance(prompt, str):
@@ -269,8 +276,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """The prompt as the model saw it, where the request asked for it. With log-probabilities there is one a
-    token, None for the first, which nothing comes before."""
+    """The prompt as the model saw it, where the request asked for it; of a prompt with a continuation, the
+    continuation alone. With log-probabilities there is one a token, None for the first, which nothing comes before."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -296,7 +303,8 @@ View = Literal["base", "attached", "merged", "remote"]
 class Finish:
     """The last event of an answer. `view` is what answered; `exact_seed` says whether asking again with `seed`
     gives the same tokens, whatever runs beside it then; `notes` are sentences that the reader should know;
-    `end` is the end token with its score, where one ended the answer and scores were asked for."""
+    `end` is the end token with its score, where one ended the answer and scores were asked for; `proof` is what the
+    engine can show of what answered."""
 
     reason: FinishReason
     usage: Usage
@@ -306,6 +314,7 @@ class Finish:
     exact_seed: bool = True
     notes: tuple[str, ...] = ()
     end: TokenLogprob | None = None
+    proof: Proof | None = None
 
 
 Event = Progress | Echo | Delta | Finish
@@ -357,6 +366,22 @@ class Engine(Protocol):
 
     def submit(self, job: Job) -> None:
         """Takes a job and returns at once."""
+        ...
+
+    def render(self, card: ModelCard, request: GenerationRequest) -> Rendered:
+        """What `card` would be given for a request; blocks; raises `InvalidRequest` as a job would."""
+        ...
+
+    def describe(self, card: ModelCard) -> AdapterDetails:
+        """A fine-tune's adapter and where its change lies; blocks."""
+        ...
+
+    def check(self, card: ModelCard, request: GenerationRequest, proof: Proof) -> Sequence[Verdict]:
+        """Holds an answer's proof against the weights and files as they are now; blocks."""
+        ...
+
+    def fidelity(self, card: ModelCard, request: GenerationRequest) -> Sequence[Fidelity]:
+        """A fine-tune by row against merged copies of it, on a request's prompt; blocks; raises `InvalidRequest`."""
         ...
 
     def memory_bytes(self) -> int:

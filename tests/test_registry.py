@@ -6,13 +6,14 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from playground.errors import ModelLoadFailed, PlaygroundError
+from playground.evidence import Rendered
 from playground.registry import Lease, Registry
-from playground.types import Engine, Job, LoadWatch, ModelCard, Progress
+from playground.types import Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress
 from tests.drive import PATIENCE, wait_for
 
 
@@ -27,6 +28,11 @@ class ScriptedEngine:
 
     def submit(self, job: Job) -> None:
         raise AssertionError("nothing is run here")
+
+    def render(self, card: ModelCard, request: GenerationRequest) -> Rendered:
+        raise AssertionError("nothing is asked here")
+
+    describe = check = fidelity = cast(Any, render)
 
     def memory_bytes(self) -> int:
         return 0 if self.closed else 10

@@ -7,6 +7,7 @@ base without weights; knows nothing of rows. What peft would load with a warning
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import nn
 
 from playground.errors import ModelLoadFailed
@@ -78,25 +79,41 @@ def read_adapter(folder: Path, model: Any, base_id: str) -> Adapter:
         raise _refuse(folder, f"it cannot be read: {type(error).__name__}: {error}") from error
 
 
+def module_of(name: str) -> str:
+    """The module part of a tensor's name."""
+    before, lora, _ = name.partition(".lora_")
+    return before if lora else name.rpartition(".")[0]
+
+
 def owner_of(name: str) -> str:
     """The base's module that a tensor of an adapter belongs to: peft writes its wrappers into names."""
-    return _module_of(name).removesuffix(".token_adapter").removesuffix(".base_layer")
+    return module_of(name).removesuffix(".token_adapter").removesuffix(".base_layer")
 
 
 def _read(folder: Path, model: Any, base_id: str) -> Adapter:
     config = _read_config(folder)
-    found = _read_tensors(folder)
+    content = _read_file(folder)
+    found = _tensors_in(folder, content)
     naming = _naming_of(found, model)
     _check_fit(folder, base_id, found, _expected(config, model, naming))
     tensors = _without_copies({naming.of(name): tensor for name, tensor in found.items()}, model)
     scalings = {
-        _module_of(name): scaling_of(config, naming.back(_module_of(name)))
+        module_of(name): scaling_of(config, naming.back(module_of(name)))
         for name in tensors
         if name.endswith("lora_A.weight")
     }
     attachable = _why_not_attachable(config, tensors, model)
     parts = _parts(tensors, scalings, model) if attachable is None else ({}, {})
-    return Adapter(folder, config, tensors, scalings, *parts, attachable, naming.notes())
+    return Adapter(folder, _hash_of(content), config, tensors, scalings, *parts, attachable, naming.notes())
+
+
+def hash_of_file(folder: Path) -> str:
+    """SHA-256 of the weights' file as it is now; raises `ModelLoadFailed`."""
+    return _hash_of(_read_file(folder))
+
+
+def _hash_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def scaling_of(config: LoraConfig, module: str) -> float:
@@ -129,13 +146,20 @@ def _read_config(folder: Path) -> LoraConfig:
     return config
 
 
-def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+def _read_file(folder: Path) -> bytes:
+    """All of the weights' file at once: a trainer may write a new one in its place while this one is in use."""
     try:
-        # Copied out of the file: a trainer may write a new one in its place while this one is in use.
-        tensors = {name: tensor.clone() for name, tensor in load_file(folder / FILE).items()}
+        return (folder / FILE).read_bytes()
     except FileNotFoundError as error:
         raise _refuse(folder, f"{FILE} is missing") from error
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise _refuse(folder, f"{FILE} cannot be read: {error}") from error
+
+
+def _tensors_in(folder: Path, content: bytes) -> dict[str, torch.Tensor]:
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
         raise _refuse(folder, f"{FILE} is broken or cut short: {error}") from error
     if not tensors:
         raise _refuse(folder, f"{FILE} holds no tensors")
@@ -143,12 +167,6 @@ def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
         if not bool(torch.isfinite(tensor).all()):
             raise _refuse(folder, f"tensor {name} holds NaN or infinite values; its training went wrong")
     return {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-
-
-def _module_of(name: str) -> str:
-    """The module part of a tensor's name."""
-    before, lora, _ = name.partition(".lora_")
-    return before if lora else name.rpartition(".")[0]
 
 
 # The fit
@@ -262,7 +280,7 @@ def _why_not_attachable(config: LoraConfig, tensors: Iterable[str], model: Any) 
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     tied = head is not None and head.weight is embedding.weight
     for name in tensors:
-        module, kind = _module_of(name), name[len(_module_of(name)) + 1 :]
+        module, kind = module_of(name), name[len(module_of(name)) + 1 :]
         owner = model.get_submodule(owner_of(name))
         if module != owner_of(name) or kind not in (*ROW_KINDS, "weight", "bias"):
             return f"it changes {owner_of(name)} by {kind}"
@@ -282,7 +300,7 @@ def _parts(
     """Low-rank factors by module, and whole weights by module."""
     factors, saved = {}, {}
     device = next(model.parameters()).device
-    for module in dict.fromkeys(_module_of(name) for name in tensors):
+    for module in dict.fromkeys(module_of(name) for name in tensors):
         weight = model.get_submodule(module).weight
         assert isinstance(weight, torch.Tensor)
         if module in scalings:

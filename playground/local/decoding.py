@@ -17,9 +17,10 @@ from typing import Protocol
 import torch
 
 from playground.errors import Cancelled, InternalError, PlaygroundError
+from playground.evidence import NUM_BEST, First, Proof
 from playground.local.interrupt import broken_off_when
 from playground.local.reading import Reader
-from playground.local.sampling import Sampler, score
+from playground.local.sampling import Sampler, best, score
 from playground.local.torch_step import Lane
 from playground.types import (
     Delta,
@@ -55,9 +56,10 @@ class Stepper(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One answer in the making. `pieces` are the prompt's text by token where it is asked back; `exact` says
-    whether its seed gives the same tokens again whatever runs beside it; `restarts` counts how often its cache
-    had to be made anew."""
+    """One answer in the making. `pieces` are the text by token of what is asked back: the prompt from its token
+    `echo_from` on; `exact` says whether its seed gives the same tokens again whatever runs beside it; `prove` makes
+    the proof of `first`, the best tokens after the prompt; `restarts` counts how often its cache had to be made
+    anew."""
 
     job: Job
     lane: Lane
@@ -68,11 +70,14 @@ class Row:
     sampler: Sampler
     seed: int
     pieces: tuple[str, ...] | None
+    echo_from: int
     view: View
     exact: bool
+    prove: Callable[[First], Proof]
     notes: tuple[str, ...] = ()
     out: list[int] = field(default_factory=list)
     scores: list[TokenLogprob | None] = field(default_factory=list)
+    first: First = ()
     num_ready: int = 0
     restarts: int = 0
     started_at: float | None = None
@@ -83,6 +88,11 @@ class Row:
     def scoring(self) -> bool:
         """Whether the prompt's own tokens are to be scored."""
         return self.pieces is not None and self.job.request.sampling.logprobs is not None
+
+    @property
+    def first_scored(self) -> int:
+        """The first of the prompt's tokens that has a score to give: nothing comes before the very first."""
+        return max(self.echo_from, 1)
 
     def same_prompt(self, other: Row) -> bool:
         """Whether this row, not begun yet, would fill its cache with just what `other` has."""
@@ -199,8 +209,11 @@ class Loop:
         pending = row.pending_ids()
         chunk = pending[:CHUNK_TOKENS]
         scoring = row.scoring and not row.out
+        # A token's score lies in the logits of the token before it.
+        num_scoring = row.num_ready + len(chunk) - (row.first_scored - 1) if scoring else 1
+        num_logits = max(1, min(num_scoring, len(chunk)))
         with broken_off_when(row.job.cancelled.is_set):
-            logits = self._stepper.prefill(row.lane, chunk, num_logits=len(chunk) if scoring else 1)
+            logits = self._stepper.prefill(row.lane, chunk, num_logits=num_logits)
         row.num_ready += len(chunk)
         if scoring:
             self._score(row, logits)
@@ -229,19 +242,23 @@ class Loop:
         self._running.append(row)
         if row.out:
             return
+        row.first = best(logits, NUM_BEST)
         if row.pieces is not None:
-            scores = [None, *row.scores] if row.scoring else []
-            row.job.emit(Echo("".join(row.pieces), row.prompt_ids, row.pieces, tuple(scores)))
+            unscored = [None] * (row.first_scored - row.echo_from)
+            scores = [*unscored, *row.scores] if row.scoring else []
+            row.job.emit(Echo("".join(row.pieces), row.prompt_ids[row.echo_from :], row.pieces, tuple(scores)))
         self._take_token(row, logits)
 
     def _score(self, row: Row, logits: torch.Tensor) -> None:
         """The prompt's tokens under the logits of the token before each; the last logits are the answer's."""
         assert row.pieces is not None
         num_top = row.job.request.sampling.logprobs or 0
-        start = len(row.scores)
-        token_ids = row.prompt_ids[start + 1 : row.num_ready + 1]
+        start = row.num_ready - len(logits) + 1
+        if start < row.first_scored:
+            return
+        token_ids = row.prompt_ids[start : row.num_ready + 1]
         scored = score(logits[: len(token_ids)], token_ids, num_top, row.reader.spell)
-        pieces = row.pieces[start + 1 :]
+        pieces = row.pieces[start - row.echo_from :]
         row.scores += [replace(one, piece=piece) for one, piece in zip(scored, pieces, strict=False)]
 
     # One token for every running row
@@ -309,7 +326,8 @@ class Loop:
             row.job.emit(Delta(rest, (), thinking))
         usage = Usage(len(row.prompt_ids), len(row.out))
         notes = (*row.notes, STILL_THINKING) if thinking and reason == "length" else row.notes
-        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, notes, end))
+        proof = row.prove(row.first)
+        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, notes, end, proof))
 
     def _end(self, row: Row, last: Finish | PlaygroundError) -> None:
         """Whoever asked hears of it first: letting go of the cache may fail, and that is not their affair."""

@@ -11,19 +11,22 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from playground import hub
 from playground.errors import InternalError, InvalidRequest, ModelLoadFailed, PlaygroundError, broken_rule
-from playground.local import weights
-from playground.local.adapters import read_adapter
+from playground.evidence import AdapterDetails, Fidelity, First, PromptToken, Proof, Rendered, Verdict
+from playground.local import checking, weights
+from playground.local.adapters import hash_of_file, read_adapter
 from playground.local.decoding import Loop, Row
+from playground.local.describing import describe
 from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view
-from playground.local.reading import Reader, pieces_of
+from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
-from playground.prompts import check_template, encode
+from playground.prompts import Prompt, check_template, encode
 from playground.types import DRAWN_SEEDS, Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class _FineTune:
     merged_bytes: int = 0
     merging: bool = False
     num_uses: int = 0
+    details: AdapterDetails | None = None
 
 
 class LocalEngine:
@@ -63,6 +67,9 @@ class LocalEngine:
         self._fine_tunes: dict[str, _FineTune] = {}
         self._loop = self._make_loop(base.model, base.card.id)
         self._intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        # Reading gigabytes takes a while; nobody waits for it, and answers say when it is not known yet.
+        self._base_hash = _in_background(f"fingerprint {base.card.id}", self.fingerprint)
+        self._tokenizer_hash = weights.tokenizer_hash(base.tokenizer)
         self._manners: dict[str, _Manner] = {}
         # Held while the module tree is hooked or copied; the loops only run through it.
         self._changing_modules = threading.Lock()
@@ -105,6 +112,44 @@ class LocalEngine:
             job.emit(InternalError("the model was unloaded before the answer began"))
         else:
             starting.add_done_callback(lambda done: _tell_if_dropped(done, job))
+
+    def render(self, card: ModelCard, request: GenerationRequest) -> Rendered:
+        """What `card` would be given for a request; raises `InvalidRequest` as a job would."""
+        prompt = self._prompt(card, request)
+        backend = self._base.tokenizer.backend_tokenizer
+        special = {i for i, token in self._base.tokenizer.added_tokens_decoder.items() if token.special}
+        tokens = tuple(PromptToken(i, spell(backend, i), i in special) for i in prompt.token_ids)
+        return Rendered(prompt.text, tokens, prompt.thinking, self._tokenizer_hash)
+
+    def describe(self, card: ModelCard) -> AdapterDetails:
+        """A fine-tune's adapter and where its change lies; found out once."""
+        tune = self._fine_tunes[card.id]
+        if tune.details is None:
+            tune.details = describe(tune.adapter, self._base.model)
+        return tune.details
+
+    def check(self, card: ModelCard, request: GenerationRequest, proof: Proof) -> list[Verdict]:
+        """Holds a proof against the base's weights, the adapter's file and a plain forward of the base."""
+        token_ids = self._prompt(card, request).token_ids
+        verdicts = [checking.check_base(self.fingerprint(), proof)]
+        if proof.adapter_hash is not None:
+            verdicts.append(checking.check_adapter(_hash_or_none(self._fine_tunes[card.id].adapter), proof))
+        return [*verdicts, checking.check_side(self._base.model, token_ids, proof)]
+
+    def fidelity(self, card: ModelCard, request: GenerationRequest) -> list[Fidelity]:
+        """The fine-tune by row against merged copies; raises `InvalidRequest` where rows cannot carry it, or where
+        the copies would not fit."""
+        tune, model = self._fine_tunes[card.id], self._base.model
+        if tune.adapter.attachable is not None:
+            raise broken_rule("model", card.id, f"it runs merged only, since {tune.adapter.attachable}")
+        num_bytes = extra_bytes(model, tune.adapter)
+        if model.dtype.itemsize > 2:
+            num_bytes += self._base.num_bytes // 2
+        if not self._has_room(num_bytes):
+            rule = f"its merged copies take {num_bytes / 1e6:.0f} MB, more than the memory budget has left"
+            raise broken_rule("model", card.id, rule)
+        prompt = self._prompt(card, request)
+        return checking.fidelity(model, tune.adapter, prompt.token_ids, self._manners[card.id].end_ids)
 
     def memory_bytes(self) -> int:
         """Base, adapters and merged views, in bytes."""
@@ -155,26 +200,55 @@ class LocalEngine:
 
     def _row(self, job: Job) -> tuple[Loop, Row]:
         request, base, manner = job.request, self._base, self._manners[job.card.id]
-        prompt = encode(base.tokenizer, request, manner.context_length, manner.chat_template)
-        self._check_ids("messages" if prompt.chat else "prompt", prompt.token_ids)
+        prompt = self._prompt(job.card, request)
+        self._check_ids("continuation", request.continuation)
         self._check_ids("logit_bias", tuple(request.sampling.logit_bias))
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbelow(DRAWN_SEEDS)
         place = self._place(job)
         row = Row(
             job=job,
             lane=Lane(place.adapter, request.strength),
-            prompt_ids=prompt.token_ids,
+            prompt_ids=prompt.token_ids + request.continuation,
             room=min(request.sampling.max_tokens, manner.context_length - len(prompt.token_ids)),
             end_ids=manner.end_ids,
             reader=Reader(base.tokenizer, prompt, request.sampling.stop),
             sampler=Sampler(request.sampling, seed),
             seed=seed,
-            pieces=tuple(pieces_of(base.tokenizer, prompt.token_ids)) if request.echo else None,
+            pieces=self._pieces(request, prompt),
+            echo_from=len(prompt.token_ids) if request.continuation else 0,
             view=place.view,
             exact=place.repeatable and base.dtype.itemsize >= 4,
+            prove=partial(self._prove, job, place.adapter_hash),
             notes=(*base.notes, *place.notes),
         )
         return place.loop, row
+
+    def _prompt(self, card: ModelCard, request: GenerationRequest) -> Prompt:
+        manner = self._manners[card.id]
+        prompt = encode(self._base.tokenizer, request, manner.context_length, manner.chat_template)
+        self._check_ids("messages" if prompt.chat else "prompt", prompt.token_ids)
+        return prompt
+
+    def _pieces(self, request: GenerationRequest, prompt: Prompt) -> tuple[str, ...] | None:
+        """The text by token of what is asked back."""
+        if not request.echo:
+            return None
+        if request.continuation:
+            return tuple(answer_pieces(self._base.tokenizer, prompt, request.continuation))
+        return tuple(pieces_of(self._base.tokenizer, prompt.token_ids))
+
+    def _prove(self, job: Job, adapter_hash: str | None, first: First) -> Proof:
+        hashed, base = self._base_hash, self._base.card
+        return Proof(
+            base=base.id,
+            revision=base.revision,
+            base_hash=hashed.result() if hashed.done() and not hashed.exception() else None,
+            tokenizer_hash=self._tokenizer_hash,
+            adapter=job.card.id if adapter_hash else None,
+            adapter_hash=adapter_hash,
+            strength=job.request.strength,
+            first=first,
+        )
 
     def _check_ids(self, param: str, token_ids: tuple[int, ...]) -> None:
         """A tokenizer may know tokens that the model has no row for."""
@@ -199,8 +273,8 @@ class LocalEngine:
             )
         always = merged_only or (job.card.merge == "always" and request.alone and request.strength == 1)
         if tune.merged is not None and (always or (job.card.merge == "auto" and _is_free(request))):
-            return _Place(tune.merged, "merged", None, notes, repeatable=always)
-        return _Place(self._loop, "attached", tune.adapter, notes)
+            return _Place(tune.merged, "merged", None, tune.adapter.file_hash, notes, repeatable=always)
+        return _Place(self._loop, "attached", tune.adapter, tune.adapter.file_hash, notes)
 
     # Merged views
 
@@ -244,11 +318,13 @@ class LocalEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a job runs, and whether asking again would lead to the same place."""
+    """Where a job runs, by which adapter, and whether asking again would lead to the same place. `adapter` is what
+    its row carries."""
 
     loop: Loop
     view: View
     adapter: Adapter | None = None
+    adapter_hash: str | None = None
     notes: tuple[str, ...] = ()
     repeatable: bool = True
 
@@ -257,6 +333,26 @@ def _is_free(request: GenerationRequest) -> bool:
     """Whether an answer may come from a merged view: asked alone, at full strength, drawn with no seed given."""
     drawn = request.sampling.seed is None and request.sampling.temperature > 0
     return request.alone and request.strength == 1 and drawn
+
+
+def _in_background(name: str, find: Callable[[], str]) -> Future[str]:
+    found: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(find())
+        except Exception as error:  # noqa: BLE001 - an engine that is closed meanwhile takes its tensors away
+            found.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return found
+
+
+def _hash_or_none(adapter: Adapter) -> str | None:
+    try:
+        return hash_of_file(adapter.folder)
+    except ModelLoadFailed:
+        return None
 
 
 def _tell_if_dropped(starting: Future[None], job: Job) -> None:

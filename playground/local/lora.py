@@ -35,11 +35,12 @@ class Factors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """A checked adapter. `tensors` are the file's, by the base's names; `scalings` are those of its low-rank
-    factors by module; `saved` are whole weights that replace a module's own. `attachable` is None where rows can
-    carry it, else the reason why only a merged view can run it."""
+    """A checked adapter. `file_hash` is the SHA-256 of its weights' file as it was read; `tensors` are the file's, by
+    the base's names; `scalings` are those of its low-rank factors by module; `saved` are whole weights that replace a
+    module's own. `attachable` is None where rows can carry it, else the reason why only a merged view can run it."""
 
     folder: Path
+    file_hash: str
     config: LoraConfig
     tensors: Mapping[str, torch.Tensor]
     scalings: Mapping[str, float]

@@ -76,6 +76,19 @@ def pieces_of(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
     return pieces
 
 
+def answer_pieces(tokenizer: Any, prompt: Prompt, token_ids: Sequence[int]) -> list[str]:
+    """What each token of an answer adds to its text, thinking included, as it was when the answer was given."""
+    reader = Reader(tokenizer, prompt, ())
+    pieces = []
+    for token_id in token_ids:
+        reader.push(token_id)
+        pieces.append(reader.piece)
+    if pieces:
+        reader.flush()
+        pieces[-1] += reader.piece
+    return pieces
+
+
 class Reader:
     """Reads one row's tokens as they come. `stopped` once a stop string was met in the answer; `piece` is what
     the last token added to the text, before stop strings are looked for."""
@@ -100,12 +113,8 @@ class Reader:
         return self._splitter.thinking
 
     def spell(self, token_id: int) -> str:
-        """A token read by itself; one that holds a part of a character by its bytes, as in `bytes:\\xe2\\x80`."""
-        text = self._backend.decode([token_id], skip_special_tokens=False)
-        if _BROKEN not in text:
-            return text
-        raw = _raw_bytes(self._backend.id_to_token(token_id))
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw) if raw else text
+        """A token read by itself."""
+        return spell(self._backend, token_id)
 
     def push(self, token_id: int) -> str:
         """The text that a token makes certain; empty where it ends within a character or begins a mark."""
@@ -122,6 +131,15 @@ class Reader:
         """What is left at the end: an unfinished character, or the beginning of a stop string."""
         self.piece = self._splitter.push(self._decoder.flush()) + self._splitter.flush()
         return self.piece if self.thinking else self._matcher.push(self.piece) + self._matcher.flush()
+
+
+def spell(backend: Any, token_id: int) -> str:
+    """A token read by itself; one that holds a part of a character by its bytes, as in `bytes:\\xe2\\x80`."""
+    text = backend.decode([token_id], skip_special_tokens=False)
+    if _BROKEN not in text:
+        return text
+    raw = _raw_bytes(backend.id_to_token(token_id))
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw) if raw else text
 
 
 def _raw_bytes(token: str) -> bytes | None:

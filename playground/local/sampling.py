@@ -99,6 +99,12 @@ def score(
     return scored
 
 
+def best(logits: torch.Tensor, num: int) -> tuple[tuple[int, float], ...]:
+    """The likeliest `num` tokens under one row of `logits` (vocabulary,), each with its natural log-probability."""
+    found = logits.log_softmax(0).topk(min(num, logits.shape[0]))
+    return tuple(zip(found.indices.tolist(), found.values.tolist(), strict=True))
+
+
 def _spread(seed: int) -> int:
     """Neighbouring seeds give unrelated streams, and every 64-bit number is a seed."""
     return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:8], "little", signed=True)

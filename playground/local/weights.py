@@ -124,6 +124,11 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def tokenizer_hash(tokenizer: Any) -> str:
+    """SHA-256 over all that decides how text becomes tokens; templates aside."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
 def release_memory() -> None:
     """Gives freed memory back to the system; call it after the last reference to the tensors is gone."""
     gc.collect()
