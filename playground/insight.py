@@ -1,4 +1,5 @@
-"""What two answers tell about each other: their difference, by sentence and line, or field by field for JSON.
+"""What answers tell about each other: their difference, by sentence and line, or field by field for JSON; and how
+much several of them agree.
 
 Pure text in, plain values out. Knows neither models nor how a difference is drawn.
 """
@@ -7,9 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import combinations
+from statistics import fmean
 from typing import Any, Literal
 
 Kind = Literal["same", "changed", "removed", "added"]
@@ -19,6 +23,8 @@ MAX_PIECES = 1500
 
 # Where a sentence or line ends. Looks back rather than ahead, so that no text takes quadratic time.
 _END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["'”’)\]])\s+|\n\s*|(?<=[。！？])""")
+# Scripts that write no spaces are taken by the character.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _FENCED = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 
 
@@ -154,3 +160,28 @@ def _shown(value: Any) -> str:
 def _equal(left: Any, right: Any) -> bool:
     """As JSON sees it: 1 equals 1.0, and true is not 1."""
     return left == right and isinstance(left, bool) == isinstance(right, bool)
+
+
+def similarity(left: str, right: str) -> float:
+    """How much two answers have in common, 0 to 1: F1 over their words, however ordered; 1 only for equal texts of
+    no word at all."""
+    one, other = Counter(_words(left)), Counter(_words(right))
+    if not one or not other:
+        return float(left.strip() == right.strip())
+    return 2 * (one & other).total() / (one.total() + other.total())
+
+
+def agreement(texts: Sequence[str]) -> float | None:
+    """The mean similarity of every two of several answers; None for fewer than two."""
+    pairs = [similarity(one, other) for one, other in combinations(texts, 2)]
+    return fmean(pairs) if pairs else None
+
+
+def agreement_between(lefts: Sequence[str], rights: Sequence[str]) -> float | None:
+    """The mean similarity of each left answer to each right one; None where a side has none."""
+    pairs = [similarity(one, other) for one in lefts for other in rights]
+    return fmean(pairs) if pairs else None
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())

@@ -29,6 +29,11 @@ def first_pair(models: Sequence[ModelStatus]) -> tuple[str | None, str | None]:
     return (runnable[0], runnable[-1]) if runnable else (None, None)
 
 
+def is_tune(models: Sequence[ModelStatus], chosen: str | None) -> bool:
+    """Whether a fine-tune is chosen."""
+    return any(model.card.id == chosen and model.card.type == "fine-tuned" for model in models)
+
+
 def note(models: Sequence[ModelStatus], chosen: str | None) -> dict[str, Any]:
     """One line on a chosen model: what the picker's words leave out."""
     by_id = {model.card.id: model for model in models}

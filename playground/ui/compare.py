@@ -19,7 +19,7 @@ from gradio.events import Dependency
 from playground.errors import PlaygroundError
 from playground.insight import Segment, difference, is_json, json_difference
 from playground.types import DRAWN_SEEDS, Caller, GenerationRequest, ModelStatus
-from playground.ui import catalog_view, code_view
+from playground.ui import catalog_view, closer, code_view, looks
 from playground.ui.calling import caller_of
 from playground.ui.composer import Composer, composer, listen, messages_of, on_failure, require_prompt
 from playground.ui.controls import Controls, read
@@ -30,16 +30,25 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 Updates = dict[Any, Any]
-NO_DIFFERENCE: View = {"summary": "", "segments": [], "fields": [], "names": []}
+NO_DIFFERENCE: View = {"summary": "", "flag": "", "segments": [], "fields": [], "names": []}
 SIDES = ("Left", "Right")
+MAX_STRENGTH = 1.5
+_NO_STRENGTH = {"shown": False, "strength": 1, "max": MAX_STRENGTH}
 
 
 class Comparison(Session):
-    """What a browser session's tab holds: the run, and the answers it left."""
+    """What a browser session's tab holds: the run, the answers it left, and how closely they are looked at."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.requests: list[GenerationRequest] = []
         self.answers: list[LiveAnswer] = []
+        self.looking = closer.Looking()
+
+    def run_of(self, caller: Caller) -> looks.Run:
+        """What a closer look is at."""
+        names = [f"{side} · {answer.model}" for side, answer in zip(SIDES, self.answers, strict=True)]
+        return looks.Run(tuple(self.requests), tuple(self.answers), names, caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,9 @@ class Compare:
     swap: gr.Button
     left: Pane
     right: Pane
+    strengths: tuple[gr.HTML, gr.HTML]
     difference: gr.HTML
+    closer: closer.Closer
     session: gr.State
 
     @property
@@ -72,18 +83,28 @@ def compare(models: Sequence[ModelStatus], examples: Sequence[str], enabled: boo
     with gr.Row(equal_height=False, elem_classes="pg-sides"):
         with gr.Column(min_width=0, elem_classes="pg-side"):
             left = pane("Left", models, chosen[0], side_view("Left", None))
+            left_strength = _strength("left", models, chosen[0])
         swap = gr.Button("⇄", size="sm", min_width=0, scale=0, elem_id="swap", elem_classes="pg-swap")
         with gr.Column(min_width=0, elem_classes="pg-side"):
             right = pane("Right", models, chosen[1], side_view("Right", None))
+            right_strength = _strength("right", models, chosen[1])
     script = "playground.difference(element, props, trigger, watch)"
     differing = drawn(NO_DIFFERENCE, MOUNT, script, "difference")
-    return Compare(code, parts, swap, left, right, differing, gr.State(Comparison()))
+    strengths = left_strength, right_strength
+    return Compare(code, parts, swap, left, right, strengths, differing, closer.closer(), gr.State(Comparison()))
+
+
+def _strength(side: str, models: Sequence[ModelStatus], chosen: str | None) -> gr.HTML:
+    value = {**_NO_STRENGTH, "shown": catalog_view.is_tune(models, chosen)}
+    return drawn(value, MOUNT, "playground.strength(element, props, trigger, watch)", f"{side}-strength")
 
 
 def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Dependency]:
     """Connects the tab's buttons; returns the events that run models."""
-    inputs = {tab.session, tab.composer.prompt, tab.left.picker, tab.right.picker, *settings.inputs}
-    outputs = {*tab.composer.outputs, tab.left.frame, tab.right.frame, tab.difference, tab.swap}
+    pickers = {tab.left.picker, tab.right.picker}
+    inputs = {tab.session, tab.composer.prompt, *pickers, *tab.strengths, *settings.inputs}
+    frames = {tab.left.frame, tab.right.frame, tab.difference, *tab.closer.frames.values()}
+    outputs = {*tab.composer.outputs, *frames, tab.swap}
 
     def runner(example: str | None) -> Any:
         async def run(values: Mapping[Any, Any], request: gr.Request) -> AsyncIterator[Updates]:
@@ -107,18 +128,31 @@ def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Depen
         session.broke()
         return {**_idle(tab), **tab.frames(session.answers or [None, None])}
 
-    async def swap(values: Mapping[Any, Any]) -> Updates:
+    async def swap(values: Mapping[Any, Any], request: gr.Request) -> Updates:
         session: Comparison = values[tab.session]
         session.answers.reverse()
-        pickers = {tab.left.picker: values[tab.right.picker], tab.right.picker: values[tab.left.picker]}
-        answers = session.answers or [None, None]
-        return {**pickers, **tab.frames(answers), tab.difference: await differing(session.answers)}
+        session.requests.reverse()
+        session.looking.turn_to(session.run_of(caller_of(request)) if session.answers else None)
+        models = playground.models(caller_of(request))
+        return {
+            **{to.picker: values[of.picker] for to, of in zip(tab.panes, reversed(tab.panes), strict=True)},
+            **_strengths_shown(tab, models, values, swapped=True),
+            **tab.frames(session.answers or [None, None]),
+            **tab.closer.empty(),
+            tab.difference: await _difference(session, playground, caller_of(request)),
+        }
+
+    async def show_strengths(values: Mapping[Any, Any], request: gr.Request) -> Updates:
+        return _strengths_shown(tab, playground.models(caller_of(request)), values)
 
     listen(box.stop.click, stop, [tab.session], outputs, queue=False)
-    swapped = outputs | {tab.left.picker, tab.right.picker}
-    listen(tab.swap.click, swap, {tab.session, tab.left.picker, tab.right.picker}, swapped)
+    swapped = listen(
+        tab.swap.click, swap, {tab.session, *pickers, *tab.strengths}, outputs | pickers | set(tab.strengths)
+    )
+    listen([side.picker.input for side in tab.panes], show_strengths, pickers | set(tab.strengths), set(tab.strengths))
     on_failure(events, broke, tab.session, outputs)
     code_view.wire(tab.code, box, inputs, partial(_requests, tab, settings), playground)
+    closer.wire(tab.closer, tab.session, lambda session: session.looking, (*events, swapped), playground)
     return events
 
 
@@ -142,17 +176,21 @@ async def _run(
         return
     with session.claimed():
         answers = session.answers = [LiveAnswer(name) for name in names]
+        session.requests = requests
+        session.looking.turn_to(None)
         yield {
             tab.composer.prompt: prompt,
             **tab.composer.busy(),
             tab.swap: gr.update(interactive=False),
             tab.difference: NO_DIFFERENCE,
             **tab.frames(answers),
+            **tab.closer.empty(),
         }
         async with aclosing(answer_all(playground, session, requests, answers, caller)) as changes:
             async for _ in changes:
                 yield tab.frames(answers)
-    yield {**_idle(tab), **tab.frames(answers), tab.difference: await differing(answers)}
+    session.looking.turn_to(session.run_of(caller))
+    yield {**_idle(tab), **tab.frames(answers), tab.difference: await _difference(session, playground, caller)}
 
 
 def _idle(tab: Compare) -> Updates:
@@ -169,9 +207,10 @@ def _requests(tab: Compare, settings: Controls, values: Mapping[Any, Any], promp
             messages,
             sampling=chosen.sampling,
             thinking=chosen.thinking,
+            strength=values[strength]["strength"],
             alone=False,
         )
-        for side in tab.panes
+        for side, strength in zip(tab.panes, tab.strengths, strict=True)
     ]
 
 
@@ -183,6 +222,30 @@ def _with_one_seed(requests: Sequence[GenerationRequest]) -> list[GenerationRequ
         replace(request, sampling=replace(request.sampling, seed=seed))
         for request, seed in zip(requests, seeds, strict=True)
     ]
+
+
+def _strengths_shown(
+    tab: Compare, models: Sequence[ModelStatus], values: Mapping[Any, Any], *, swapped: bool = False
+) -> Updates:
+    """Each side's strength as it is set, or as the other side's is; a base has none to set."""
+    sides = list(zip(tab.panes, tab.strengths, strict=True))
+    updates = {}
+    for (_, slider), (side, strength) in zip(sides, reversed(sides) if swapped else sides, strict=True):
+        tune = catalog_view.is_tune(models, values[side.picker])
+        updates[slider] = {**values[strength], "shown": True} if tune else _NO_STRENGTH
+    return updates
+
+
+async def _difference(session: Comparison, playground: Playground, caller: Caller) -> View:
+    """The answers' difference, and a warning above it where a fine-tune changed nothing."""
+    view = await differing(session.answers)
+    if len(session.answers) < 2:
+        return view
+    try:
+        return {**view, "flag": await looks.flag(session.run_of(caller), playground)}
+    except PlaygroundError:
+        # The model was let go of meanwhile: the closer look will say so.
+        return view
 
 
 async def differing(answers: Sequence[LiveAnswer]) -> View:

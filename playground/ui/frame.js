@@ -109,12 +109,14 @@ const playground = (() => {
     const cut = make("span", "pg-cut");
     const notes = make("div", "pg-notes");
     node.append(name, make("div", "pg-progress", head, bar), thinking, text, cut, notes);
+    const source = make("p", "pg-source");
     const foot = make("div", "pg-foot", metrics);
     if (frame.chat) {
       foot.append(tools);
       node.append(foot);
     } else {
       frame.element.prepend(make("header", "pg-head", name, tools));
+      foot.append(source);
       frame.element.append(foot);
     }
     thinking.hidden = true;
@@ -132,6 +134,7 @@ const playground = (() => {
       cut.hidden = !cut.textContent;
       notes.replaceChildren(...value.notes.map((note) => make("p", "", note)));
       drawMetrics(metrics, value.metrics);
+      source.textContent = source.title = value.source;
       const over = !["idle", "waiting", "streaming"].includes(value.state);
       foot.classList.toggle("pg-over", over);
       textTools.forEach((tool) => (tool.disabled = !value.text));
@@ -270,13 +273,33 @@ const playground = (() => {
     node.setAttribute("aria-label", "Difference");
     element.querySelector(".pg-mount").replaceChildren(node);
     const draw = () => {
-      const { summary, segments, fields, names } = props.value;
+      const { summary, flag, segments, fields, names } = props.value;
       node.hidden = !summary;
       if (!summary) return node.replaceChildren();
       node.replaceChildren(make("h3", "", "Difference"), make("p", "pg-summary", summary));
+      if (flag) node.append(make("p", "pg-flag", flag));
       if (fields.length) node.append(drawFields(fields, names));
       if (segments.length) node.append(drawSegments(segments));
     };
+    draw();
+    watch("value", draw);
+  }
+
+  // How much of a fine-tune is applied; a base has no such thing.
+  function strength(element, props, trigger, watch) {
+    const input = make("input");
+    const shown = make("output");
+    const node = make("label", "pg-strength", "Strength", input, shown);
+    Object.assign(input, { type: "range", min: 0, step: 0.05 });
+    input.addEventListener("input", () => (props.value = { ...props.value, strength: Number(input.value) }));
+    element.querySelector(".pg-mount").replaceChildren(node);
+    const draw = () => {
+      node.hidden = !props.value.shown;
+      input.max = props.value.max;
+      if (Number(input.value) !== props.value.strength) input.value = props.value.strength;
+      shown.textContent = Number(input.value).toFixed(2);
+    };
+    input.addEventListener("input", draw);
     draw();
     watch("value", draw);
   }
@@ -291,5 +314,5 @@ const playground = (() => {
     run?.click();
   });
 
-  return { answer, problem, difference, copyButton };
+  return { answer, problem, difference, strength, copyButton, drawProblem };
 })();

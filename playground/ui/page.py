@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 HERE = Path(__file__).parent
+SCRIPTS = ("markdown.js", "frame.js", "closer.js", "code.js")
 TITLE = "Playground"
 EXAMPLES = (
     "Where is my parcel? I ordered a lamp last week.",
@@ -63,7 +64,9 @@ def build_page(playground: Playground) -> gr.Blocks:
 
 def launch_settings() -> dict[str, Any]:
     """What `launch` must be given for the page to look and work as meant; no host, port or access rules."""
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("markdown.js", "frame.js", "code.js")]
+    scripts = [
+        (HERE / name).read_text(encoding="utf-8") for name in ("markdown.js", "frame.js", "closer.js", "code.js")
+    ]
     return {
         "theme": _theme(),
         "css": (HERE / "style.css").read_text(encoding="utf-8"),

@@ -72,7 +72,8 @@ class LiveAnswer:
     state: State = "waiting"
     text: str = ""
     thinking: str = ""
-    num_tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)
+    num_thinking: int = 0
     progress: Progress | None = None
     finish: Finish | None = None
     error: PlaygroundError | None = None
@@ -105,6 +106,7 @@ class LiveAnswer:
             "thinking": self.thinking,
             "progress": self._progress() if self.state == "waiting" else None,
             "metrics": metrics(self),
+            "source": source(self.finish),
             "notes": list(self.finish.notes) if self.finish else [],
         }
 
@@ -113,7 +115,8 @@ class LiveAnswer:
             self.thinking += delta.text
         else:
             self.text += delta.text
-        self.num_tokens += len(delta.token_ids)
+        self.token_ids += delta.token_ids
+        self.num_thinking += len(delta.token_ids) if delta.thinking else 0
         if delta.text or delta.token_ids:
             self.state = "streaming"
 
@@ -216,8 +219,8 @@ def metrics(answer: LiveAnswer | None) -> list[View]:
     """Name, value and meaning of each measurement; dashes until it is known."""
     if answer is None or answer.finish is None:
         shown = dict.fromkeys(METRICS, NO_VALUE)
-        if answer and answer.num_tokens:
-            shown["Answer"] = _tokens(answer.num_tokens)
+        if answer and answer.token_ids:
+            shown["Answer"] = _tokens(len(answer.token_ids))
         broken = {"stopped": "stopped", "failed": "error"}.get(answer.state) if answer else None
         if broken:
             shown["Finish"] = broken
@@ -237,6 +240,28 @@ def metrics(answer: LiveAnswer | None) -> list[View]:
         _metric("Seed", NO_VALUE if finish.seed is None else str(finish.seed), seed_meaning),
         _metric("Ran as", finish.view, VIEWS[finish.view]),
     ]
+
+
+def source(finish: Finish | None) -> str:
+    """What gave an answer, in a line: the base at its revision, the adapter, each with the beginning of its hash;
+    how the adapter ran, and its strength."""
+    proof = finish.proof if finish else None
+    if finish is None or proof is None:
+        return ""
+    revision = f"@{proof.revision[:8]}" if proof.revision else ""
+    base = f"{_last_part(proof.base)}{revision} {_short(proof.base_hash)}".strip()
+    if proof.adapter is None:
+        return base
+    adapter = f"{_last_part(proof.adapter)} {_short(proof.adapter_hash)}"
+    return f"{base} + {adapter} · {finish.view} · strength {proof.strength:g}"
+
+
+def _last_part(model_id: str) -> str:
+    return model_id.rpartition("/")[2]
+
+
+def _short(digest: str | None) -> str:
+    return digest[:8] if digest else ""
 
 
 def _metric(name: str, value: str, meaning: str) -> View:
