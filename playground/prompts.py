@@ -49,18 +49,33 @@ class Prompt:
 
 
 def encode(tokenizer: Tokenizer, request: GenerationRequest, context_length: int, chat_template: str | None) -> Prompt:
-    """The prompt of a request; raises `InvalidRequest` where it does not fit the model.
+    """The prompt of a request; raises `InvalidRequest` where it is far too long, or the model cannot take it.
 
     `chat_template` is the one to use, None for a model that has none and so completes raw text.
     """
     read = _Reading(tokenizer, context_length, "messages" if request.messages else "prompt")
+    if len(request.messages) > context_length:
+        # Each takes a token at least, and templates take their time over thousands.
+        raise read.too_long(f"{len(request.messages)} messages are")
     prompt = _chat(read, request, chat_template) if request.messages else _raw(read, request)
-    num_tokens = len(prompt.token_ids) + len(request.continuation)
-    if num_tokens >= context_length + (request.sampling.max_tokens == 0):
-        raise read.too_long(f"{num_tokens} tokens are")
-    if num_tokens == 0:
+    if not prompt.token_ids:
         raise broken_rule(read.param, "", "it must give at least one token")
     return prompt
+
+
+def check_room(prompt: Prompt, request: GenerationRequest, context_length: int) -> None:
+    """Raises `InvalidRequest` where prompt and continuation leave no room for an answer, if one is asked for."""
+    num_tokens = len(prompt.token_ids) + len(request.continuation)
+    if num_tokens >= context_length + (request.sampling.max_tokens == 0):
+        raise _too_long("messages" if request.messages else "prompt", f"{num_tokens} tokens are", context_length)
+
+
+def _too_long(param: str, what: str, context_length: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"{param}: {what} too many: the model's context holds {context_length} tokens, the answer included; "
+        "shorten the conversation",
+        param=param,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +98,7 @@ class _Reading:
         return tuple(self.tokenizer(text, **settings)["input_ids"])
 
     def too_long(self, what: str) -> InvalidRequest:
-        return InvalidRequest(
-            f"{self.param}: {what} too many: the model's context holds {self.context_length} tokens, the answer "
-            "included; shorten the conversation",
-            param=self.param,
-        )
+        return _too_long(self.param, what, self.context_length)
 
 
 def _raw(read: _Reading, request: GenerationRequest) -> Prompt:

@@ -5,6 +5,7 @@ Knows no library but the standard one. Values check themselves when they are mad
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,9 @@ Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 MAX_NEW_TOKENS = 4096
 MAX_STOPS = 4
+MAX_MESSAGES = 10_000
+MAX_PROMPT_TOKENS = 1_000_000
+"""No model's context holds more; whoever sends more is told so before each token is looked at."""
 MAX_LOGPROBS = 20
 DRAWN_SEEDS = 1_000_000
 """Seeds that nobody gave are below this: short enough to be typed again."""
@@ -201,11 +205,20 @@ class GenerationRequest:
         scored = self.echo and self.sampling.max_tokens == 0
         _require(scored or not self.continuation, "continuation", "…", "it is for an echo with max_tokens 0 alone")
 
+    def drawn_by(self, sampling: Sampling) -> GenerationRequest:
+        """The same request with another sampling; its prompt, which may be long, is not looked at again."""
+        other = copy.copy(self)
+        object.__setattr__(other, "sampling", sampling)
+        return other
+
     def _check_prompt(self, prompt: object) -> None:
         if isinstance(prompt, str):
             _require_text("prompt", prompt)
         else:
-            ok = isinstance(prompt, tuple) and all(_is_int(token_id) for token_id in prompt)
+            _require(isinstance(prompt, tuple), "prompt", prompt, "it must be a string or a tuple of token ids")
+            assert isinstance(prompt, tuple)
+            _require(len(prompt) <= MAX_PROMPT_TOKENS, "prompt", "…", f"at most {MAX_PROMPT_TOKENS} tokens are allowed")
+            ok = all(_is_int(token_id) for token_id in prompt)
             _require(ok, "prompt", prompt, "it must be a string or a tuple of token ids")
         _require(bool(prompt), "prompt", prompt, "it must not be empty")
 
@@ -213,6 +226,7 @@ class GenerationRequest:
         ok = isinstance(self.messages, tuple) and all(isinstance(message, Message) for message in self.messages)
         _require(ok, "messages", self.messages, "it must be a tuple of messages")
         _require(len(self.messages) > 0, "messages", [], "at least one message is needed")
+        _require(len(self.messages) <= MAX_MESSAGES, "messages", "…", f"at most {MAX_MESSAGES} are allowed")
         systems = [i for i, message in enumerate(self.messages) if message.role == "system"]
         _require(systems in ([], [0]), "messages", "system", "there may be one system message, and it comes first")
         _require(self.messages[-1].role != "system", "messages", "system", "a user message must follow it")

@@ -535,6 +535,30 @@ def test_a_connection_that_breaks_off_hurts_nobody(server: Server, sent: str, po
     assert server.post(TEXT, body(TEXT)).status == 200
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/chat/completions", "/v1", "/api", "/v2/models", "/v1/nothing"])
+def test_an_address_that_is_none_has_the_one_body(server: Server, path: str):
+    error = server.post(path, {}).error()
+    assert error["code"] == "not_found"
+    assert path in error["message"]
+
+
+def test_a_person_who_mistypes_an_address_sees_a_page(server: Server):
+    assert "text/html" in server.get("/", Accept="text/html").headers["content-type"]
+    assert server.get("/nothing", Accept="text/html").status == 404
+
+
+def test_the_page_takes_no_files(server: Server):
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
+    reply = server.send("POST", "/gradio_api/upload", form, {"Content-Type": "multipart/form-data; boundary=x"})
+    assert reply.status == 404
+
+
+def test_the_page_reads_no_endless_body(server: Server):
+    reply = server.post("/gradio_api/queue/join", b'{"data": ["' + b"x" * (2 * MAX_BODY_BYTES) + b'"]}')
+    assert reply.status == 413
+    assert server.get("/healthz").status == 200
+
+
 def test_health_can_be_asked_for_its_head_alone(server: Server):
     reply = server.send("HEAD", "/healthz", None, {})
     assert (reply.status, reply.body) == (200, b"")

@@ -248,6 +248,13 @@ def test_another_site_cannot_use_somebody_s_cookie(house: House) -> None:
         assert house.ask(PAGE[3], Cookie=cookie, Origin=other).status == 401
 
 
+def test_another_site_cannot_sign_somebody_in(house: House) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"}
+    refused = house.server.send("POST", "/sign-in", urlencode({"key": house.ann}).encode(), form)
+    assert refused.status == 403
+    assert "set-cookie" not in refused.headers
+
+
 def test_behind_https_the_cookie_is_for_https_alone(house: House) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-Proto": "https"}
     reply = house.server.send("POST", "/sign-in", urlencode({"key": house.ann}).encode(), form)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from playground import prompts
 from playground.errors import InvalidRequest
-from playground.prompts import READ_AT_ONCE, encode
+from playground.prompts import READ_AT_ONCE, Prompt, check_room, encode
 from playground.types import GenerationRequest, Message, Sampling
 
 CONTEXT = 64
@@ -43,6 +43,12 @@ def ask(prompt: str | None = None, content: str = "", max_tokens: int = 8) -> Ge
     return GenerationRequest("demo", messages, prompt=prompt, sampling=Sampling(max_tokens=max_tokens))
 
 
+def made(tokenizer: Counting, request: GenerationRequest) -> Prompt:
+    prompt = encode(tokenizer, request, CONTEXT, None)
+    check_room(prompt, request, CONTEXT)
+    return prompt
+
+
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
@@ -67,9 +73,9 @@ def test_a_text_of_long_tokens_fits_however_many_characters_it_has(monkeypatch: 
     assert len(text) > 10 * CONTEXT
     whole = tokenizer(text)["input_ids"]
     assert len(whole) == CONTEXT
-    assert encode(tokenizer, ask(text, max_tokens=0), CONTEXT, None).token_ids == tuple(whole)
+    assert made(tokenizer, ask(text, max_tokens=0)).token_ids == tuple(whole)
     with pytest.raises(InvalidRequest, match=f"{CONTEXT} tokens are too many"):
-        encode(tokenizer, ask(text), CONTEXT, None)
+        made(tokenizer, ask(text))
 
 
 @pytest.mark.parametrize("num_tokens", [CONTEXT - 1, CONTEXT, CONTEXT + 1, 2 * CONTEXT, 8 * CONTEXT])
@@ -77,7 +83,15 @@ def test_near_the_limit_every_token_counts(num_tokens: int) -> None:
     tokenizer = Counting()
     text = "1" * num_tokens
     if num_tokens < CONTEXT:
-        assert len(encode(tokenizer, ask(text), CONTEXT, None).token_ids) == num_tokens
+        assert len(made(tokenizer, ask(text)).token_ids) == num_tokens
     else:
         with pytest.raises(InvalidRequest, match=f"prompt: {num_tokens} tokens are too many"):
-            encode(tokenizer, ask(text), CONTEXT, None)
+            made(tokenizer, ask(text))
+
+
+def test_thousands_of_messages_do_not_reach_the_template() -> None:
+    turns = (Message("user", "x"), Message("assistant", "y")) * CONTEXT + (Message("user", "z"),)
+    request = GenerationRequest("demo", turns)
+    with pytest.raises(InvalidRequest, match=f"{len(turns)} messages are too many") as refused:
+        encode(Counting(), request, CONTEXT, "{{ raise_exception('rendered') }}")
+    assert refused.value.param == "messages"

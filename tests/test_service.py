@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from playground.catalog import load_catalog
 from playground.errors import (
+    Cancelled,
     InternalError,
     InvalidRequest,
     ModelLoadFailed,
@@ -27,11 +31,13 @@ from playground.errors import (
     PlaygroundUnavailable,
 )
 from playground.local.engine import LocalEngine, LocalLoader
+from playground.prompts import Prompt, encode
 from playground.registry import Registry
 from playground.service import Playground
-from playground.types import Answer, Caller, Delta, Finish, GenerationRequest, Message, Progress, Sampling
+from playground.types import Answer, Caller, Delta, Finish, GenerationRequest, Job, Message, Progress, Sampling
 from tests import tiny
 from tests.drive import PATIENCE, start, wait_for
+from tests.test_text import byte_fallback_tokenizer
 
 Door = tuple[Playground, Registry, Path]
 
@@ -295,6 +301,57 @@ def test_one_prompt_asked_often_is_read_once(door: Door, monkeypatch: pytest.Mon
     first.answer()
     assert [job.answer().token_ids for job in jobs] == alone
     assert len(calls) == 2
+
+
+def test_the_choices_of_one_request_make_its_prompt_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground, _, _ = door
+    complete(playground, ask("tiny/llama"))
+    made: list[GenerationRequest] = []
+
+    def counted(tokenizer: Any, request: GenerationRequest, *settings: Any) -> Prompt:
+        made.append(request)
+        return encode(tokenizer, request, *settings)
+
+    monkeypatch.setattr("playground.local.engine.encode", counted)
+    asked = ask("tiny/llama", "once more", temperature=1.0, seed=1)
+    choices = [asked.drawn_by(replace(asked.sampling, seed=seed)) for seed in range(8)]
+    answers = together(playground, choices)
+    assert len(made) == 1
+    assert [answer.token_ids for answer in answers] == [complete(playground, choice).token_ids for choice in choices]
+    other = replace(asked, model="tiny/one")
+    assert complete(playground, other).token_ids
+    assert [request.model for request in made] == ["tiny/llama", "tiny/one"]
+    made.clear()
+    long = ask("tiny/llama", "word " * 500)
+    for _ in range(3):
+        with pytest.raises(InvalidRequest, match="too many"):
+            complete(playground, long)
+    assert len(made) == 1
+
+
+def test_who_has_gone_costs_no_prompt(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    playground, registry, _ = door
+    complete(playground, ask("tiny/llama"))
+    monkeypatch.setattr("playground.local.engine.encode", None)
+    card = playground.status("tiny/llama").card
+    now = time.perf_counter()
+    told: queue.Queue[Any] = queue.Queue()
+    job = Job(ask("tiny/llama", "gone already"), card, told.put, now, now)
+    job.cancelled.set()
+    engine_of(registry).submit(job)
+    assert isinstance(told.get(timeout=PATIENCE), Cancelled)
+
+
+def test_a_stop_string_in_bytes_that_were_held_back_ended_the_answer(tmp_path: Path) -> None:
+    tiny.save_base("llama", tmp_path / "bytes", template=None)
+    byte_fallback_tokenizer().save_pretrained(tmp_path / "bytes")
+    playground, registry = open_door(tmp_path, [{"id": "tiny/bytes", "path": "bytes"}])
+    try:
+        sampling = Sampling(max_tokens=4, temperature=0, stop=("\n",), logit_bias={0x0A: 100.0})
+        answer = complete(playground, GenerationRequest("tiny/bytes", prompt="ab", sampling=sampling))
+        assert (answer.text, answer.finish.reason) == ("", "stop")
+    finally:
+        registry.close()
 
 
 def test_thinking_is_shown_apart_and_asked_for(door: Door) -> None:

@@ -115,16 +115,10 @@ class ChatBody(SamplingBody):
         require_streaming(self.stream_options, self.stream)
         sampling = self.sampling(self._max_tokens(), self.top_logprobs if self.logprobs else None)
         messages = tuple(message.message() for message in self.messages)
-        return [
-            GenerationRequest(
-                self.model,
-                messages,
-                sampling=seeded(sampling, choice),
-                thinking=self.thinking,
-                strength=self.strength,
-            )
-            for choice in range(self.n)
-        ]
+        asked = GenerationRequest(
+            self.model, messages, sampling=sampling, thinking=self.thinking, strength=self.strength
+        )
+        return [asked.drawn_by(seeded(sampling, choice)) for choice in range(self.n)]
 
     def _max_tokens(self) -> int:
         older, newer = self.max_tokens, self.max_completion_tokens

@@ -14,16 +14,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playground.api import sign_in
 from playground.api.application import ASSETS
-from playground.api.errors import MAX_BODY_BYTES, error_response
+from playground.api.errors import MAX_BODY_BYTES, NoSuchRoute, error_response
 from playground.api.sign_in import SignIn
 from playground.errors import InvalidKey, PlaygroundError
 from playground.metrics import Metrics
 from playground.service import Playground
 from playground.types import ANYBODY, Caller
 
-API_PREFIXES = ("/api/", "/v1/", "/text/", f"{ASSETS}/", "/docs", "/openapi.json", "/healthz", "/metrics")
+API_PREFIXES = ("/api", "/v1", "/text", f"{ASSETS}/", "/docs", "/openapi.json", "/healthz", "/metrics")
 # Gradio asks the last of itself when it starts; there is nothing to learn from any of them.
 FREE_PREFIXES = ("/healthz", "/docs", f"{ASSETS}/", "/openapi.json", "/gradio_api/startup-events")
+# The page takes no files, and whatever is sent there would stay on the disk.
+CLOSED_PREFIXES = ("/gradio_api/upload",)
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -80,7 +82,10 @@ class Door:
         except PlaygroundError as error:
             await _refusal(scope, error)(scope, receive, send)
         else:
-            await self._page(scope, receive, send)
+            if path.startswith(CLOSED_PREFIXES):
+                await error_response(NoSuchRoute(404, Request(scope)))(scope, receive, send)
+            else:
+                await self._page(scope, _limited(receive), _telling_of_no_route(scope, receive, send))
 
     async def _let_in(self, path: str, scope: Scope) -> None:
         free = path.startswith(FREE_PREFIXES)
@@ -116,6 +121,23 @@ def _refusal(scope: Scope, error: PlaygroundError) -> Response:
         root = scope.get("root_path", "")
         return RedirectResponse(f"{root}{sign_in.PATH}", 303)
     return error_response(error)
+
+
+def _telling_of_no_route(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Programs that miss the API's addresses read the API's error, not the page's."""
+    request = Request(scope)
+    told = False
+
+    async def tell(message: Message) -> None:
+        nonlocal told
+        missed = message["type"] == "http.response.start" and message["status"] == 404
+        if missed and "text/html" not in request.headers.get("accept", ""):
+            told = True
+            await error_response(NoSuchRoute(404, request))(scope, receive, send)
+        elif not told:
+            await send(message)
+
+    return tell
 
 
 def _limited(receive: Receive) -> Receive:

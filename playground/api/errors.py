@@ -29,7 +29,7 @@ from playground.errors import (
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = 4 * 1024 * 1024
 RETRY_AFTER_SECONDS = 5
 # The words of the clients' own error classes.
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -148,7 +148,7 @@ def _problem(problem: dict[str, Any]) -> tuple[str, str]:
     """The field and the sentence of one problem that pydantic found."""
     place = [str(part) for part in problem["loc"][1:] if part != "[key]"]
     if not place:
-        return "body", _BODY_RULE
+        return "body", f"body: {problem['msg']}" if problem["type"] == "rule" else _BODY_RULE
     param = shortened(".".join(place))
     if problem["type"] == "missing":
         return param, f"{param}: it is required"

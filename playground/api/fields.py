@@ -14,12 +14,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from playground.errors import broken_rule
-from playground.types import MAX_NEW_TOKENS, MAX_STOPS, Sampling
+from playground.types import MAX_MESSAGES, MAX_NEW_TOKENS, MAX_STOPS, Sampling
 
 MAX_CHOICES = 128
 MAX_ANSWERS = 1024
 """So many answers may one request ask for, over all its prompts."""
 MAX_BIASES = 1024
+MAX_FIELDS = 64
 
 
 def broken(rule: str) -> PydanticCustomError:
@@ -52,8 +53,8 @@ def _as_text(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_as_text)]
 SomeText = Annotated[str, Field(min_length=1)]
-Turns = Field(min_length=1, fail_fast=True)
-"""For lists of messages: the first one that is wrong is told, as there may be a hundred thousand."""
+Turns = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
+"""For lists of messages: the first one that is wrong is told, as there may be thousands."""
 Temperature = Annotated[float, Field(ge=0, le=2, description="0 is greedy.")]
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
 TopP = Annotated[float, Field(gt=0, le=1, description="1 considers all tokens.")]
@@ -107,7 +108,12 @@ class Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_nulls(cls, values: Any) -> Any:
-        return {k: v for k, v in values.items() if v is not None} if isinstance(values, Mapping) else values
+        if not isinstance(values, Mapping):
+            return values
+        # Each field that is wrong is told, and there may be a million.
+        if len(values) > MAX_FIELDS:
+            raise broken(f"it must have at most {MAX_FIELDS} fields")
+        return {k: v for k, v in values.items() if v is not None}
 
 
 class SamplingBody(Body):

@@ -78,6 +78,8 @@ class SignIn:
         """The form, or what came of sending it."""
         if request.method != "POST":
             return _form("", 200)
+        if not _same_site(request):
+            return _form("To sign in, use the form on this page.", 403)
         try:
             fields = parse_qs((await request.body()).decode("latin-1"), max_num_fields=4)
             key_id = await run_in_threadpool(self._playground.sign_in, fields.get("key", [""])[0].strip())

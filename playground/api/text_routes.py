@@ -98,17 +98,11 @@ class TextBody(SamplingBody):
         self._check()
         logprobs = 0 if self.logprobs is None and self.num_drawn > self.n else self.logprobs
         sampling = self.sampling(self.max_tokens, logprobs)
-        return [
-            GenerationRequest(
-                self.model,
-                prompt=prompt,
-                sampling=seeded(sampling, choice),
-                strength=self.strength,
-                echo=self.echo,
-            )
+        asked = [
+            GenerationRequest(self.model, prompt=prompt, sampling=sampling, strength=self.strength, echo=self.echo)
             for prompt in self.prompt
-            for choice in range(self.num_drawn)
         ]
+        return [one.drawn_by(seeded(sampling, choice)) for one in asked for choice in range(self.num_drawn)]
 
     def _check(self) -> None:
         if self.num_drawn < self.n:

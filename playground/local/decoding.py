@@ -324,6 +324,9 @@ class Loop:
         thinking, rest = row.reader.thinking, row.reader.flush()
         if rest:
             row.job.emit(Delta(rest, (), thinking))
+        if row.reader.stopped:
+            # The stop string stood in bytes that were held back as a part of a character.
+            reason = "stop"
         usage = Usage(len(row.prompt_ids), len(row.out))
         notes = (*row.notes, STILL_THINKING) if thinking and reason == "length" else row.notes
         proof = row.prove(row.first)

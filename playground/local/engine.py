@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from playground import hub
-from playground.errors import InternalError, InvalidRequest, ModelLoadFailed, PlaygroundError, broken_rule
+from playground.errors import Cancelled, InternalError, InvalidRequest, ModelLoadFailed, PlaygroundError, broken_rule
 from playground.evidence import AdapterDetails, Fidelity, First, PromptToken, Proof, Rendered, Verdict
 from playground.local import checking, weights
 from playground.local.adapters import hash_of_file, read_adapter
@@ -26,7 +26,7 @@ from playground.local.merge import extra_bytes, merged_view
 from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
-from playground.prompts import Prompt, check_template, encode
+from playground.prompts import Prompt, check_room, check_template, encode
 from playground.types import DRAWN_SEEDS, Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,30 @@ class _Manner:
     context_length: int
     chat_template: str | None
     end_ids: frozenset[int]
+
+
+class _LastPrompt:
+    """The prompt that was made last: the choices of one request, and both sides' scores, ask for it again and again.
+    A prompt that cannot be made is refused again as it was."""
+
+    def __init__(self) -> None:
+        self._made: tuple[tuple[object, ...], Prompt | InvalidRequest] | None = None
+
+    def of(self, tokenizer: Any, card: ModelCard, request: GenerationRequest, manner: _Manner) -> Prompt:
+        wanted = (card.id, request.messages, request.prompt, request.thinking)
+        made = self._made
+        if made is None or made[0] != wanted:
+            made = self._made = wanted, _encoded(tokenizer, request, manner)
+        if isinstance(made[1], InvalidRequest):
+            raise made[1]
+        return made[1]
+
+
+def _encoded(tokenizer: Any, request: GenerationRequest, manner: _Manner) -> Prompt | InvalidRequest:
+    try:
+        return encode(tokenizer, request, manner.context_length, manner.chat_template)
+    except InvalidRequest as error:
+        return error
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +95,7 @@ class LocalEngine:
         self._base_hash = _in_background(f"fingerprint {base.card.id}", self.fingerprint)
         self._tokenizer_hash = weights.tokenizer_hash(base.tokenizer)
         self._manners: dict[str, _Manner] = {}
+        self._encoded = _LastPrompt()
         # Held while the module tree is hooked or copied; the loops only run through it.
         self._changing_modules = threading.Lock()
         self._closed = False
@@ -188,6 +213,9 @@ class LocalEngine:
         )
 
     def _start(self, job: Job) -> None:
+        if job.cancelled.is_set():
+            job.emit(Cancelled("the answer was stopped"))
+            return
         try:
             loop, row = self._row(job)
         except PlaygroundError as error:
@@ -225,7 +253,8 @@ class LocalEngine:
 
     def _prompt(self, card: ModelCard, request: GenerationRequest) -> Prompt:
         manner = self._manners[card.id]
-        prompt = encode(self._base.tokenizer, request, manner.context_length, manner.chat_template)
+        prompt = self._encoded.of(self._base.tokenizer, card, request, manner)
+        check_room(prompt, request, manner.context_length)
         self._check_ids("messages" if prompt.chat else "prompt", prompt.token_ids)
         return prompt
 
