@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from playground.errors import (
     InternalError,
     InvalidKey,
     ModelLoadFailed,
+    Overloaded,
     PlaygroundError,
     PlaygroundUnavailable,
     broken_rule,
@@ -49,6 +51,10 @@ T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 0.25
 """A stream yields at least this often, so that a consumer who has gone is noticed in a long prefill too."""
+
+
+MAX_ANSWERS = 4096
+"""So many answers may be waited for or run at once, over everybody; each takes some memory while it waits."""
 
 
 class Meter(Protocol):
@@ -82,8 +88,10 @@ class Playground:
         accounts: Accounts | None = None,
         default_caller: Caller = ANYBODY,
         meter: Meter | None = None,
+        max_answers: int = MAX_ANSWERS,
     ) -> None:
         self._catalog, self._registry, self.inference = catalog, registry, inference
+        self._places = threading.BoundedSemaphore(max_answers)
         self._accounts, self.default_caller, self._meter = accounts, default_caller, meter
         self._download_sizes = hub.DownloadSizes()
 
@@ -121,7 +129,7 @@ class Playground:
         The first event comes at once, and another at least every quarter of a second.
         """
         card = self._asked(request, caller)
-        with _counted(self._meter) as hear:
+        with _place_among(self._places), _counted(self._meter) as hear:
             async with contextlib.aclosing(self._run(request, card)) as events:
                 async for event in events:
                     hear(event)
@@ -298,6 +306,17 @@ class Playground:
         except ModelLoadFailed:
             # Broken files are told when somebody runs the model; a list must not fail for one of them.
             return None
+
+
+@contextlib.contextmanager
+def _place_among(places: threading.BoundedSemaphore) -> Generator[None, None, None]:
+    """One of the places, until the block ends; raises `Overloaded` where none is left."""
+    if not places.acquire(blocking=False):
+        raise Overloaded("Too many answers are waiting: ask again in a moment.")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -557,6 +558,17 @@ def test_the_page_reads_no_endless_body(server: Server):
     reply = server.post("/gradio_api/queue/join", b'{"data": ["' + b"x" * (2 * MAX_BODY_BYTES) + b'"]}')
     assert reply.status == 413
     assert server.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", [TEXT, CHAT])
+def test_where_all_places_are_taken_the_client_hears_when_to_come_again(
+    server: Server, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server.app.playground, "_places", threading.BoundedSemaphore(1))
+    reply = server.post(path, body(path, n=3))
+    assert (reply.status, reply.error()["code"]) == (429, "overloaded")
+    assert int(reply.headers["retry-after"]) > 0
+    assert server.post(path, body(path)).status == 200
 
 
 def test_health_can_be_asked_for_its_head_alone(server: Server):

@@ -27,6 +27,7 @@ from playground.errors import (
     InvalidRequest,
     ModelLoadFailed,
     ModelNotFound,
+    Overloaded,
     PlaygroundError,
     PlaygroundUnavailable,
 )
@@ -327,6 +328,22 @@ def test_the_choices_of_one_request_make_its_prompt_once(door: Door, monkeypatch
         with pytest.raises(InvalidRequest, match="too many"):
             complete(playground, long)
     assert len(made) == 1
+
+
+def test_more_answers_than_there_are_places_are_refused(tmp_path: Path) -> None:
+    tiny.save_base("llama", tmp_path / "llama")
+    playground, registry = open_door(tmp_path, [{"id": "tiny/llama", "path": "llama"}], max_answers=2)
+
+    async def run() -> list[PlaygroundError]:
+        requests = [ask("tiny/llama", f"number {i}") for i in range(5)]
+        return [item async for _, item in playground.stream_all(requests) if isinstance(item, PlaygroundError)]
+
+    try:
+        refused = asyncio.run(run())
+        assert [type(error) for error in refused] == [Overloaded] * 3
+        assert complete(playground, ask("tiny/llama")).token_ids, "the places were given back"
+    finally:
+        registry.close()
 
 
 def test_who_has_gone_costs_no_prompt(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
