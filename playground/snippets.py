@@ -38,11 +38,17 @@ class Snippet:
     code: str
 
 
+class _Variable(str):
+    """A value that the code has in a variable of this name."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """What every language has to write down. `settings` are the body's fields after the messages."""
+    """What every language has to write down. `settings` are the body's fields after the messages; among them a
+    variable for the strength where `strengths` are not the same for all models."""
 
     models: tuple[str, ...]
+    strengths: tuple[float, ...]
     messages: tuple[Message, ...]
     settings: Mapping[str, Any]
     base_url: str
@@ -57,16 +63,26 @@ class _Ask:
         return len(self.models) > 1
 
     @property
+    def loop(self) -> tuple[str, str]:
+        """What a program that asks several models names anew for each, and the list of it."""
+        if isinstance(self.settings.get("strength"), _Variable):
+            return "model, strength", _text(list(zip(self.models, self.strengths, strict=True)))
+        return "model", _text(self.models)
+
+    @property
     def model(self) -> str:
         """The model as Python and JavaScript name it where they ask."""
         return "model" if self.several else _text(self.models[0])
 
 
 def snippets(requests: Sequence[GenerationRequest], base_url: str, keys_on: bool) -> list[Snippet]:
-    """The code for chats that differ in their model alone; `base_url` has no slash at the end."""
+    """The code for chats that differ in model and strength alone; `base_url` has no slash at the end."""
     first = requests[0]
-    models = tuple(request.model for request in requests)
-    ask = _Ask(models, first.messages, _settings(first), base_url, keys_on)
+    models, strengths = (tuple(getattr(request, name) for request in requests) for name in ("model", "strength"))
+    settings = _settings(first)
+    if len(set(strengths)) > 1:
+        settings["strength"] = _Variable("strength")
+    ask = _Ask(models, strengths, first.messages, settings, base_url, keys_on)
     return [
         Snippet("curl", "bash", _curl(ask)),
         Snippet("Python (openai)", "python", _openai(ask)),
@@ -91,6 +107,8 @@ def _settings(request: GenerationRequest) -> dict[str, Any]:
 
 def _text(value: Any, **layout: Any) -> str:
     """As JSON spells it, which for text and numbers is as Python and JavaScript do."""
+    if isinstance(value, _Variable):
+        return value
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False, **layout))
 
 
@@ -109,9 +127,10 @@ def _curl(ask: _Ask) -> str:
         headers.insert(0, f'-H "Authorization: Bearer ${KEY_VARIABLE}"')
     messages = [{"role": message.role, "content": message.content} for message in ask.messages]
     commands: list[str] = []
-    for model in ask.models:
+    for model, strength in zip(ask.models, ask.strengths, strict=True):
+        settings = {**ask.settings, **({"strength": strength} if "strength" in ask.settings else {})}
         # No line of the body can be the end mark: JSON keeps a text on one line, within quotes.
-        body = _text({"model": model, "messages": messages, **ask.settings}, indent=2)
+        body = _text({"model": model, "messages": messages, **settings}, indent=2)
         command = " \\\n  ".join([f"curl {shlex.quote(ask.url)}", *headers, "--data-binary @- <<'JSON'"])
         label = f"printf '\\n%s\\n' {shlex.quote(model)}\n" if ask.several else ""
         commands.append(f"{label}{command}\n{body}\nJSON\n")
@@ -164,7 +183,8 @@ def _python_program(ask: _Ask, package: str, imported: str, setup: Sequence[str]
     head = [f"# pip install {package}", *(["import os", ""] if ask.keys_on else []), imported]
     messages = ["messages = [", *(_python_message(message) for message in ask.messages), "]"]
     if ask.several:
-        steps = [f"for model in {_text(ask.models)}:", _block(["print(model)", *steps], 4)]
+        names, values = ask.loop
+        steps = [f"for {names} in {values}:", _block(["print(model)", *steps], 4)]
     return "\n\n".join("\n".join(part) for part in (head, setup, messages, steps) if part) + "\n"
 
 
@@ -213,7 +233,9 @@ def _fetch(ask: _Ask) -> str:
         "console.log(data.content);",
     ]
     if ask.several:
-        steps = [f"for (const model of {_text(ask.models)}) {{", _block(["console.log(model);", *steps], 2), "}"]
+        names, values = ask.loop
+        name = f"[{names}]" if "," in names else names
+        steps = [f"for (const {name} of {values}) {{", _block(["console.log(model);", *steps], 2), "}"]
     head = ["// Node 18 or newer: node ask.mjs"]
     messages = ["const messages = [", *(_javascript_message(message) for message in ask.messages), "];"]
     return "\n".join([*head, *messages, "", *steps]) + "\n"

@@ -1,15 +1,19 @@
-"""A real browser, where the machine has one."""
+"""A real browser, where the machine has one, and somebody who sits at it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WAIT_MS = 10_000
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -33,3 +37,76 @@ def chromium() -> Iterator[Browser]:
             pytest.skip(f"no browser: {error}")
         yield browser
         browser.close()
+
+
+class Person:
+    """Somebody at a browser."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.complaints: list[str] = []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self._watch(request.url))
+
+    def open(self, tab: str = "Compare") -> Person:
+        self.page.goto(self.url)
+        self.page.get_by_role("tab", name=tab).click()
+        expect(self.frame("left" if tab == "Compare" else "model")).to_be_visible()
+        return self
+
+    def ask(self, text: str, tab: str = "single", key: str = "Enter") -> None:
+        box = self.page.locator(f"#{tab}-prompt textarea")
+        box.fill(text)
+        box.press(key)
+
+    def pick(self, side: str, name: str) -> None:
+        picker = self.page.locator(f"#{side}-picker")
+        picker.get_by_role("combobox").click()
+        picker.get_by_role("option", name=re.compile(name)).click()
+        expect(picker.get_by_role("combobox")).to_have_value(re.compile(name))
+
+    def options(self, side: str) -> list[str]:
+        picker = self.page.locator(f"#{side}-picker")
+        picker.get_by_role("combobox").click()
+        return [option.strip("✓ \n") for option in picker.get_by_role("option").all_inner_texts()]
+
+    def view_code(self, tab: str) -> Locator:
+        self.page.locator(f"#{tab}-view-code").click()
+        panel = self.page.locator(f"#{tab}-code").get_by_role("dialog")
+        expect(panel).to_be_visible()
+        return panel
+
+    def stop(self, tab: str) -> None:
+        self.page.locator(f"#{tab}-stop").click()
+
+    def frame(self, side: str) -> Locator:
+        return self.page.locator(f"#{side}-frame .pg-frame")
+
+    def answers(self, side: str) -> Locator:
+        return self.frame(side).locator(".pg-answer")
+
+    def text(self, side: str, index: int = -1) -> Locator:
+        return self.answers(side).nth(index).locator(".pg-text")
+
+    def problem(self, side: str) -> Locator:
+        return self.frame(side).get_by_role("alert")
+
+    def metric(self, side: str, name: str, index: int = -1) -> Locator:
+        return self.frame(side).locator(f'.pg-metrics [data-name="{name}"] dd').nth(index)
+
+    def expect_state(self, side: str, state: str, index: int = -1) -> None:
+        expect(self.answers(side).nth(index)).to_have_attribute("data-state", state, timeout=WAIT_MS)
+
+    def expect_idle(self, tab: str) -> None:
+        expect(self.page.locator(f"#{tab}-run")).to_be_enabled(timeout=WAIT_MS)
+        expect(self.page.locator(f"#{tab}-stop")).to_have_count(0)
+
+    def _hear(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _watch(self, url: str) -> None:
+        if not url.startswith((self.url, "data:", "blob:")):
+            self.complaints.append(f"asked {url}")

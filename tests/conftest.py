@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.browser import Person
     from tests.server import Server
 
 # Read when the libraries are imported, so before any test module is.
@@ -58,3 +59,21 @@ def browser() -> Iterator[Browser]:
 
     with chromium() as running:
         yield running
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Person]]:
+    """Makes persons, each with a browser session of their own; at the end nobody may have complained."""
+    from tests.browser import DESKTOP, Person
+
+    people: list[Person] = []
+
+    def come(url: str, **options: Any) -> Person:
+        context = browser.new_context(**{"viewport": DESKTOP, **options})
+        people.append(Person(context.new_page(), url))
+        return people[-1]
+
+    yield come
+    for person in people:
+        person.page.context.close()
+    assert [complaint for person in people for complaint in person.complaints] == []

@@ -21,7 +21,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 from fastapi import FastAPI
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,87 +33,13 @@ from playground.types import Caller, GenerationRequest
 from playground.ui import build_page, launch_settings
 from playground.ui.calling import address_of
 from playground.ui.streaming import Session
+from tests.browser import PHONE, Person
 from tests.drive import free_port
 from tests.fakes import BROKEN, JSON, OWNED, OWNER, UNLOADABLE, FakePlayground
 from tests.shown_code import WAYS, run
 
 ROOT = Path(__file__).parent.parent
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-WAIT_MS = 10_000
 MEASUREMENTS = ["First token", "Total", "Speed", "Prompt", "Answer", "Finish", "Seed", "Ran as"]
-
-
-class Person:
-    """Somebody at a browser."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page, self.url = page, url
-        self.complaints: list[str] = []
-        page.set_default_timeout(WAIT_MS)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self._watch(request.url))
-
-    def open(self, tab: str = "Compare") -> Person:
-        self.page.goto(self.url)
-        self.page.get_by_role("tab", name=tab).click()
-        expect(self.frame("left" if tab == "Compare" else "model")).to_be_visible()
-        return self
-
-    def ask(self, text: str, tab: str = "single", key: str = "Enter") -> None:
-        box = self.page.locator(f"#{tab}-prompt textarea")
-        box.fill(text)
-        box.press(key)
-
-    def pick(self, side: str, name: str) -> None:
-        picker = self.page.locator(f"#{side}-picker")
-        picker.get_by_role("combobox").click()
-        picker.get_by_role("option", name=re.compile(name)).click()
-        expect(picker.get_by_role("combobox")).to_have_value(re.compile(name))
-
-    def options(self, side: str) -> list[str]:
-        picker = self.page.locator(f"#{side}-picker")
-        picker.get_by_role("combobox").click()
-        return [option.strip("✓ \n") for option in picker.get_by_role("option").all_inner_texts()]
-
-    def view_code(self, tab: str) -> Locator:
-        self.page.locator(f"#{tab}-view-code").click()
-        panel = self.page.locator(f"#{tab}-code").get_by_role("dialog")
-        expect(panel).to_be_visible()
-        return panel
-
-    def stop(self, tab: str) -> None:
-        self.page.locator(f"#{tab}-stop").click()
-
-    def frame(self, side: str) -> Locator:
-        return self.page.locator(f"#{side}-frame .pg-frame")
-
-    def answers(self, side: str) -> Locator:
-        return self.frame(side).locator(".pg-answer")
-
-    def text(self, side: str, index: int = -1) -> Locator:
-        return self.answers(side).nth(index).locator(".pg-text")
-
-    def problem(self, side: str) -> Locator:
-        return self.frame(side).get_by_role("alert")
-
-    def metric(self, side: str, name: str, index: int = -1) -> Locator:
-        return self.frame(side).locator(f'.pg-metrics [data-name="{name}"] dd').nth(index)
-
-    def expect_state(self, side: str, state: str, index: int = -1) -> None:
-        expect(self.answers(side).nth(index)).to_have_attribute("data-state", state, timeout=WAIT_MS)
-
-    def expect_idle(self, tab: str) -> None:
-        expect(self.page.locator(f"#{tab}-run")).to_be_enabled(timeout=WAIT_MS)
-        expect(self.page.locator(f"#{tab}-stop")).to_have_count(0)
-
-    def _hear(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def _watch(self, url: str) -> None:
-        if not url.startswith((self.url, "data:", "blob:")):
-            self.complaints.append(f"asked {url}")
 
 
 def launched(service: Any, *middleware: Middleware) -> Iterator[str]:
@@ -182,22 +108,6 @@ def fake(scripted: FakePlayground) -> Iterator[FakePlayground]:
     scripted.reset()
     yield scripted
     scripted.reset()
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Person]]:
-    """Makes persons, each with a browser session of their own; at the end nobody may have complained."""
-    people: list[Person] = []
-
-    def come(url: str, **options: Any) -> Person:
-        context = browser.new_context(**{"viewport": DESKTOP, **options})
-        people.append(Person(context.new_page(), url))
-        return people[-1]
-
-    yield come
-    for person in people:
-        person.page.context.close()
-    assert [complaint for person in people for complaint in person.complaints] == []
 
 
 @pytest.fixture

@@ -166,6 +166,19 @@ def test_settings_that_were_touched_are_sent(way, recorder, tmp_path):
     assert [body for _, _, body in recorder.asked] == [body_of(request, **settings)]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_each_model_is_asked_at_its_own_strength(way, recorder, tmp_path):
+    strengths = (1.0, 0.25)
+    requests = [
+        GenerationRequest(model, conversation(()), strength=strength)
+        for model, strength in zip(MODELS, strengths, strict=True)
+    ]
+    done = run(way, code_of(way, requests, recorder.url), tmp_path)
+    assert done.returncode == 0, done.stderr
+    asked = [body for _, _, body in recorder.asked]
+    assert [(body["model"], body["strength"]) for body in asked] == list(zip(MODELS, strengths, strict=True))
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "curl"])
 def test_a_refusal_is_told_and_ends_the_program(way, recorder, tmp_path):
     recorder.status = 404

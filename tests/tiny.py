@@ -155,9 +155,10 @@ def save_base(
     template: str | None = TEMPLATE,
     *,
     tied: bool = False,
+    seed: int = 0,
 ) -> Path:
     """A checkpoint folder of `kind` as the Hub would hold it."""
-    model = make_model(kind, tied=tied).to(dtype)
+    model = make_model(kind, seed, tied=tied).to(dtype)
     model.generation_config.eos_token_id = 0
     model.save_pretrained(folder)
     make_tokenizer(template).save_pretrained(folder)
@@ -177,4 +178,12 @@ def save_adapter(kind: str, base: Path, folder: Path, seed: int = 1, **settings:
             elif "modules_to_save" in name or "magnitude" in name:
                 parameter.mul_(1 + 0.3 * torch.randn_like(parameter))
     peft_model.save_pretrained(str(folder))
+    return folder
+
+
+def save_untrained_adapter(kind: str, base: Path, folder: Path) -> Path:
+    """A LoRA as peft initializes it, saved before any training: its B is zero, so it changes nothing."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=ATTENTION[kind])
+    get_peft_model(model, config).save_pretrained(str(folder))
     return folder
