@@ -13,9 +13,20 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
-DESKTOP, PHONE = (1280, 800), (390, 844)
+DESKTOP, TALL, PHONE = (1280, 800), (1280, 1800), (390, 844)
 QUESTION = "Where is my parcel? I ordered a lamp last week."
 FOLLOW_UP = "How much is delivery?"
+LOOKS = {
+    "scores": ("Scores", ""),
+    "parting": ("First split", ""),
+    "prompts": ("Prompts", ""),
+    "strengths": ("Strengths", "Run the strip"),
+    "samples": ("Samples", "Run the samples"),
+    "checkpoints": ("Checkpoints", "Run the checkpoints"),
+    "adapter": ("Adapter", "Compare with its merge"),
+    "proof": ("Proof", "Check now"),
+}
+"""The closer looks: their tabs, and the button of what takes time."""
 DONE = '.pg-answer[data-state="done"]'
 
 
@@ -47,6 +58,31 @@ def take(page: Page, path: Path, *, whole: bool = False) -> None:
     page.close()
 
 
+def look_closer(page: Page, folder: Path, scheme: str) -> None:
+    """One picture a look, of the fold alone."""
+    page.locator("#closer .pg-fold").click()
+    for name, (tab, button) in LOOKS.items():
+        page.locator("#closer").get_by_role("tab", name=tab).click()
+        look = page.locator(f"#look-{name} .pg-look")
+        if button:
+            look.get_by_role("button", name=button).click()
+            look.get_by_role("button", name=button).wait_for(state="detached")
+        page.locator(f'#look-{name} .pg-look[data-status="done"]').wait_for()
+        if name == "scores":
+            look.locator(".pg-heat span").nth(3).hover()
+        top, end = (page.locator(part).bounding_box() for part in ("#closer", "#looks"))
+        assert top is not None
+        assert end is not None
+        # Room for the alternatives of a token, which hang below it.
+        height = max(end["y"] + end["height"] - top["y"], 400 if name == "scores" else 0)
+        clip = {"x": top["x"] - 12, "y": top["y"] - 8, "width": top["width"] + 24, "height": height + 20}
+        path = folder / f"look-{name}-{scheme}.png"
+        page.screenshot(path=path, clip=clip, animations="disabled")
+        print(path)
+        page.mouse.move(0, 0)
+    page.close()
+
+
 def main(url: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -55,6 +91,9 @@ def main(url: str, folder: Path) -> None:
             page = visit(browser, url, DESKTOP, scheme)
             ask(page, "compare", QUESTION)
             take(page, folder / f"compare-{scheme}.png", whole=True)
+            page = visit(browser, url, TALL, scheme)
+            ask(page, "compare", QUESTION)
+            look_closer(page, folder, scheme)
             page = visit(browser, url, DESKTOP, scheme)
             page.get_by_role("tab", name="Single").click()
             for number, question in enumerate((QUESTION, FOLLOW_UP)):
