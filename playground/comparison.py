@@ -73,9 +73,9 @@ class Parting:
     right: TokenLogprob | None = None
 
 
-def perplexity(mean_logprob: float | None) -> float | None:
+def perplexity(mean_logprob: float) -> float:
     """Out of a mean natural log-probability; at most 1e300, which JSON holds."""
-    return None if mean_logprob is None else math.exp(min(-mean_logprob, 690.0))
+    return math.exp(min(-mean_logprob, 690.0))
 
 
 async def require_same_tokens(playground: Playground, requests: Sequence[GenerationRequest], caller: Caller) -> None:

@@ -336,7 +336,7 @@ Event = Progress | Echo | Delta | Finish
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: the folded stream."""
+    """A whole answer: the folded stream. The first `num_thinking` of its tokens are thinking."""
 
     text: str
     thinking: str
@@ -344,6 +344,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...]
     finish: Finish
     echo: Echo | None = None
+    num_thinking: int = 0
 
 
 @dataclass(slots=True)

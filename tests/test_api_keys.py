@@ -22,6 +22,8 @@ from tests.server import DEMO, LLAMA, OWNED, OWNER, TUNED, Reply, Server, servin
 MESSAGES = [{"role": "user", "content": "hi"}]
 CHAT = {"model": LLAMA, "messages": MESSAGES, "max_tokens": 2}
 TEXT = {"model": LLAMA, "prompt": "hi", "max_tokens": 2}
+ASKED = {"model": LLAMA, "messages": MESSAGES}
+PROOF = {"base": LLAMA, "tokenizer_hash": "x", "strength": 1.0, "first": [{"id": 1, "logprob": -1.0}]}
 PROTECTED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/api/v1/playground/models", None),
     ("POST", "/api/v1/playground/completions", CHAT),
@@ -30,6 +32,12 @@ PROTECTED: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/v1/models", None),
     ("GET", f"/v1/models/{LLAMA}", None),
     ("POST", "/v1/chat/completions", CHAT),
+    ("POST", "/api/v1/playground/tokenize", ASKED),
+    ("POST", "/api/v1/playground/score", {**ASKED, "completion_ids": [7]}),
+    ("POST", "/api/v1/playground/compare", {"models": [LLAMA, TUNED], "messages": MESSAGES, "max_tokens": 2}),
+    ("POST", "/api/v1/playground/fidelity", {**ASKED, "model": TUNED}),
+    ("POST", "/api/v1/playground/check", {**ASKED, "proof": PROOF}),
+    ("GET", f"/api/v1/playground/models/{TUNED}/adapter", None),
     ("GET", "/metrics", None),
 ]
 # The page's own: what it is made of, and where its events go.
@@ -143,12 +151,16 @@ def test_an_owned_fine_tune_is_for_its_owner_alone(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
-    [*((m, p, {**b}) for m, p, b in PROTECTED if b), ("GET", "/v1/models/", None)],
+    [
+        *((m, p, {**b}) for m, p, b in PROTECTED if b),
+        ("GET", "/v1/models/{}", None),
+        ("GET", "/api/v1/playground/models/{}/adapter", None),
+    ],
 )
 def test_another_account_s_fine_tune_looks_like_none(house: House, method: str, path: str, body: Any) -> None:
     def about(model: str) -> Reply:
-        route = (method, path, {**body, "model": model}) if body else (method, path + model, None)
-        return house.ask(route, **bearer(house.bob))
+        named = {"models": [LLAMA, model]} if "models" in (body or {}) else {"model": model}
+        return house.ask((method, path.format(model), body and {**body, **named}), **bearer(house.bob))
 
     nothing = OWNED.replace("owned", "ownee")
     theirs, none = about(OWNED), about(nothing)

@@ -31,7 +31,9 @@ from tests.test_api_bodies import (
 
 Document = dict[str, Any]
 INVENTORY, MODELS, MODEL = "/api/v1/playground/models", "/v1/models", "/v1/models/{model_id}"
-ROUTES = {("post", path) for path in PATHS}
+LOOKS = tuple(f"/api/v1/playground/{name}" for name in ("tokenize", "score", "compare", "fidelity", "check"))
+ADAPTER = "/api/v1/playground/models/{model_id}/adapter"
+ROUTES = {("post", path) for path in (*PATHS, *LOOKS)} | {("get", ADAPTER)}
 ROUTES |= {("get", path) for path in (INVENTORY, MODELS, MODEL, "/healthz", "/metrics")}
 CODES = {
     "400": "validation_error",
@@ -102,7 +104,7 @@ def test_the_two_routes_of_text_completions_are_one(document: Document):
 def test_every_error_is_documented_with_the_one_body_and_an_example(document: Document):
     for method, path, operation in operations(document):
         documented = {status for status in operation["responses"] if status != "200"}
-        expected = set(CODES) if method == "post" else {"401", "403", "500"}
+        expected = set(CODES) if method == "post" or path == ADAPTER else {"401", "403", "500"}
         assert documented == (set() if path == "/healthz" else expected | ({"404"} if path == MODEL else set()))
         for status in documented:
             assert json_of(operation, status)["schema"] == {"$ref": "#/components/schemas/ErrorReply"}
@@ -189,6 +191,34 @@ def test_answers_in_examples_are_like_real_ones(document: Document, server: Serv
         )
     )
     assert (keys(shown[0]), keys(shown[-1])) == (keys(real[0]), keys(real[-1]))
+
+
+@pytest.mark.parametrize("path", LOOKS)
+def test_what_is_asked_in_examples_of_looks_is_answered_as_documented(document: Document, server: Server, path: str):
+    asked, operation = asked_of(document, path), document["paths"][path]["post"]
+    documented = json_of(operation, "200")
+    assert errors_of(document, documented["schema"], documented["example"]) == []
+    for example in asked["examples"].values():
+        assert errors_of(document, asked["schema"], example["value"]) == []
+        reply = server.post(path, example["value"])
+        assert reply.status == 200, reply.body
+        assert errors_of(document, documented["schema"], reply.json()) == []
+        real = reply.json()["data"]
+        assert (
+            keys(real[0] if isinstance(real, list) else real).keys()
+            <= keys(
+                documented["example"]["data"][0] if isinstance(real, list) else documented["example"]["data"]
+            ).keys()
+        )
+
+
+def test_the_adapter_is_as_documented(document: Document, server: Server):
+    documented = json_of(document["paths"][ADAPTER]["get"], "200")
+    reply = server.get("/api/v1/playground/models/playground/shop-json/adapter")
+    assert reply.status == 200
+    for value in (documented["example"], reply.json()):
+        assert errors_of(document, documented["schema"], value) == []
+    assert keys(documented["example"]) == keys(reply.json())
 
 
 def test_what_is_read_is_as_documented(document: Document, server: Server):

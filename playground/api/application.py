@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from playground.api.chat_routes import chat_router
+from playground.api.compare_route import compare_router
 from playground.api.documenting import true_document
 from playground.api.errors import add_handlers
+from playground.api.insight_routes import insight_router
 from playground.api.model_routes import model_router
 from playground.api.operations import operations_router
 from playground.api.playground_routes import playground_router
@@ -44,6 +46,8 @@ def build_api(playground: Playground, metrics: Metrics) -> FastAPI:
     )
     routers = (
         playground_router(playground),
+        compare_router(playground),
+        insight_router(playground),
         text_router(playground),
         chat_router(playground),
         model_router(playground),

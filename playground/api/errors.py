@@ -54,7 +54,7 @@ _RULES = {
     "dict_type": "it must be an object",
     "model_type": "it must be an object",
     "model_attributes_type": "it must be an object",
-    "too_short": "it must not be empty",
+    "too_short": "it must have at least {min_length}",
     "too_long": "at most {max_length} are allowed",
 }
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from playground.errors import broken_rule
-from playground.types import MAX_MESSAGES, MAX_NEW_TOKENS, MAX_STOPS, Sampling
+from playground.types import MAX_MESSAGES, MAX_NEW_TOKENS, MAX_STOPS, Message, Sampling
 
 MAX_CHOICES = 128
 MAX_ANSWERS = 1024
@@ -55,6 +55,7 @@ Text = Annotated[str, AfterValidator(_as_text)]
 SomeText = Annotated[str, Field(min_length=1)]
 Turns = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
 """For lists of messages: the first one that is wrong is told, as there may be thousands."""
+ModelId = Annotated[str, Field(min_length=1, description="The id of a base model or of a fine-tune.")]
 Temperature = Annotated[float, Field(ge=0, le=2, description="0 is greedy.")]
 MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
 TopP = Annotated[float, Field(gt=0, le=1, description="1 considers all tokens.")]
@@ -116,10 +117,20 @@ class Body(BaseModel):
         return {k: v for k, v in values.items() if v is not None}
 
 
-class SamplingBody(Body):
-    """A model, and how its tokens are chosen."""
+class TurnBody(Body):
+    """One turn."""
 
-    model: Annotated[str, Field(min_length=1, description="The id of a base model or of a fine-tune.")]
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+    def message(self) -> Message:
+        """The engine's words for it."""
+        return Message(self.role, self.content)
+
+
+class SamplingFields(Body):
+    """How tokens are chosen."""
+
     temperature: Temperature = 1.0
     top_p: TopP = 1.0
     top_k: TopK = 0
@@ -128,8 +139,6 @@ class SamplingBody(Body):
     frequency_penalty: Penalty = 0.0
     presence_penalty: Penalty = 0.0
     logit_bias: LogitBias = {}
-    strength: Strength = 1.0
-    stream: bool = False
 
     def sampling(self, max_tokens: int, logprobs: int | None = None) -> Sampling:
         """The engine's words for these fields."""
@@ -141,6 +150,14 @@ class SamplingBody(Body):
             logprobs=logprobs,
             **{name: getattr(self, name) for name in shared},
         )
+
+
+class SamplingBody(SamplingFields):
+    """A model, and how its tokens are chosen."""
+
+    model: ModelId
+    strength: Strength = 1.0
+    stream: bool = False
 
 
 class StreamOptions(Body):

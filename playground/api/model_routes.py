@@ -14,7 +14,7 @@ from playground.service import Playground
 from playground.types import ModelStatus
 
 OURS = "playground"
-ModelId = Annotated[str, Path(description="A model's id, slashes and all.")]
+ModelIdPath = Annotated[str, Path(description="A model's id, slashes and all.")]
 
 
 class Model(BaseModel):
@@ -51,7 +51,7 @@ def model_router(playground: Playground) -> APIRouter:
         return ModelList(object="list", data=[shown(model) for model in runnable])
 
     @router.get("/{model_id:path}", responses={**LISTING, **documented(404), **answered(_EXAMPLE)})
-    def get_model(model_id: ModelId, caller: CurrentCaller) -> Model:
+    def get_model(model_id: ModelIdPath, caller: CurrentCaller) -> Model:
         """One of them."""
         return shown(playground.status(model_id, caller))
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from playground.api.calling import CurrentCaller
 from playground.api.documenting import CONVERSATION, LISTING, QUESTION, RUNNING, answered, asked
-from playground.api.fields import Body, MaxTokens, SamplingBody, Temperature, Text, Thinking, Turns
+from playground.api.fields import MaxTokens, SamplingBody, Temperature, Thinking, TurnBody, Turns
 from playground.api.json_bodies import JsonRoute
 from playground.api.sse import event_stream, unless_gone
 from playground.service import Playground
@@ -25,7 +25,6 @@ from playground.types import (
     Finish,
     FinishReason,
     GenerationRequest,
-    Message,
     ModelState,
     ModelStatus,
     View,
@@ -63,13 +62,6 @@ class InventoryReply(BaseModel):
     data: Inventory
 
 
-class TurnBody(Body):
-    """One turn."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Text
-
-
 class CompletionBody(SamplingBody):
     """What one model is asked."""
 
@@ -82,7 +74,7 @@ class CompletionBody(SamplingBody):
         """The engine's words for it."""
         return GenerationRequest(
             self.model,
-            tuple(Message(turn.role, turn.content) for turn in self.messages),
+            tuple(turn.message() for turn in self.messages),
             sampling=self.sampling(self.max_tokens),
             thinking=self.thinking,
             strength=self.strength,
@@ -155,30 +147,29 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _completion(text: str, thinking: str, finish: Finish) -> CompletionReply:
+def completion_of(text: str, thinking: str, finish: Finish) -> Completion:
+    """An answer, or the last piece of one, as the playground's routes write it."""
     usage, timing = finish.usage, finish.timing
-    return CompletionReply(
-        data=Completion(
-            content=text,
-            **_given(thinking=thinking or None, seed=finish.seed),
-            latency_ms=round(timing.total_ms, 1),
-            usage=CompletionUsage(prompt_tokens=usage.num_prompt_tokens, completion_tokens=usage.num_completion_tokens),
-            finish_reason=finish.reason,
-            exact_seed=finish.exact_seed,
-            view=finish.view,
-            timing=CompletionTiming(
-                load_ms=round(timing.load_ms, 1),
-                queued_ms=round(timing.queued_ms, 1),
-                first_token_ms=None if timing.first_token_ms is None else round(timing.first_token_ms, 1),
-                decode_ms=round(timing.decode_ms, 1),
-            ),
-            notes=list(finish.notes),
-        )
+    return Completion(
+        content=text,
+        **_given(thinking=thinking or None, seed=finish.seed),
+        latency_ms=round(timing.total_ms, 1),
+        usage=CompletionUsage(prompt_tokens=usage.num_prompt_tokens, completion_tokens=usage.num_completion_tokens),
+        finish_reason=finish.reason,
+        exact_seed=finish.exact_seed,
+        view=finish.view,
+        timing=CompletionTiming(
+            load_ms=round(timing.load_ms, 1),
+            queued_ms=round(timing.queued_ms, 1),
+            first_token_ms=None if timing.first_token_ms is None else round(timing.first_token_ms, 1),
+            decode_ms=round(timing.decode_ms, 1),
+        ),
+        notes=list(finish.notes),
     )
 
 
 def _whole(answer: Answer) -> CompletionReply:
-    return _completion(answer.text, answer.thinking, answer.finish)
+    return CompletionReply(data=completion_of(answer.text, answer.thinking, answer.finish))
 
 
 async def _pieces(
@@ -190,7 +181,7 @@ async def _pieces(
                 new = Completion(content="", thinking=event.text) if event.thinking else Completion(content=event.text)
                 yield CompletionReply(data=new)
             elif isinstance(event, Finish):
-                yield _completion("", "", event)
+                yield CompletionReply(data=completion_of("", "", event))
 
 
 _MODELS = InventoryReply(
@@ -218,19 +209,18 @@ _MODELS = InventoryReply(
         ],
     )
 )
-_EXAMPLE = CompletionReply(
-    data=Completion(
-        content="Your parcel is on its way.",
-        latency_ms=212.4,
-        usage=CompletionUsage(prompt_tokens=14, completion_tokens=7),
-        finish_reason="stop",
-        seed=48213,
-        exact_seed=True,
-        view="base",
-        timing=CompletionTiming(load_ms=0.1, queued_ms=0.2, first_token_ms=31.0, decode_ms=180.2),
-        notes=[],
-    )
+EXAMPLE = Completion(
+    content="Your parcel is on its way.",
+    latency_ms=212.4,
+    usage=CompletionUsage(prompt_tokens=14, completion_tokens=7),
+    finish_reason="stop",
+    seed=48213,
+    exact_seed=True,
+    view="base",
+    timing=CompletionTiming(load_ms=0.1, queued_ms=0.2, first_token_ms=31.0, decode_ms=180.2),
+    notes=[],
 )
+"""For the documentation: an answer, also as one side of a comparison."""
 _ASKED = asked(
     a_system_prompt={
         "model": "playground/shop-demo",
@@ -253,7 +243,7 @@ _ASKED = asked(
 _CHUNKS = [
     CompletionReply(data=Completion(content="Your parcel")),
     CompletionReply(data=Completion(content=" is on its way.")),
-    CompletionReply(data=_EXAMPLE.data.model_copy(update={"content": ""})),
+    CompletionReply(data=EXAMPLE.model_copy(update={"content": ""})),
 ]
 
 
@@ -276,7 +266,7 @@ def playground_router(playground: Playground) -> APIRouter:
         "/completions",
         response_model=CompletionReply,
         response_model_exclude_unset=True,
-        responses={**RUNNING, **answered(_EXAMPLE, *_CHUNKS)},
+        responses={**RUNNING, **answered(CompletionReply(data=EXAMPLE), *_CHUNKS)},
         openapi_extra=_ASKED,
     )
     async def complete_messages(body: CompletionBody, request: Request, caller: CurrentCaller) -> Any:

@@ -154,7 +154,11 @@ class LocalEngine:
         return tune.details
 
     def check(self, card: ModelCard, request: GenerationRequest, proof: Proof) -> list[Verdict]:
-        """Holds a proof against the base's weights, the adapter's file and a plain forward of the base."""
+        """Holds a proof against the base's weights, the adapter's file and a plain forward of the base. Raises
+        `InvalidRequest` for the proof of another model."""
+        own = card.id if card.adapter else None
+        if proof.adapter != own or (own is None) != (proof.adapter_hash is None):
+            raise broken_rule("proof", proof.adapter, f"it must be the proof of an answer of {card.id}")
         token_ids = self._prompt(card, request).token_ids
         verdicts = [checking.check_base(self.fingerprint(), proof)]
         if proof.adapter_hash is not None:

@@ -107,7 +107,6 @@ def _means(scores: AnswerScores, own: str, other: str) -> list[Row]:
 
 def _mean(mean: float) -> str:
     spread = perplexity(mean)
-    assert spread is not None
     shown = f"{spread:,.0f}" if 100 <= spread < 1e9 else f"{spread:.3g}"
     return f"{mean:.2f} mean log-probability, perplexity {shown}"
 
