@@ -25,11 +25,12 @@ TINY_RATIO = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer that stands. `num_thinking` of its first tokens are thinking, which `text` leaves out."""
+    """An answer that stands. `thought` tells of each token whether it is thinking, which `text` leaves out; empty where
+    none is."""
 
     token_ids: tuple[int, ...]
     text: str
-    num_thinking: int = 0
+    thought: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +207,13 @@ async def _echoes(playground: Playground, requests: Sequence[GenerationRequest],
 
 
 def _scores(said: Said, own: Echo, other: Echo) -> AnswerScores:
-    """The tokens that wrote the answer's text: thinking comes before it, and a stop string's tokens after it."""
+    """The tokens that wrote the answer's text: not its thinking, nor a stop string's tokens after it."""
     tokens: list[TokenScores] = []
     num_left = len(said.text)
-    pairs = list(zip(own.logprobs, other.logprobs, strict=True))[said.num_thinking :]
-    for one, theirs in pairs:
+    thought = said.thought or (False,) * len(said.token_ids)
+    for one, theirs, is_thinking in zip(own.logprobs, other.logprobs, thought, strict=True):
+        if is_thinking:
+            continue
         assert one is not None
         assert theirs is not None
         piece = one.piece[:num_left]

@@ -375,7 +375,7 @@ class Fold:
             logprobs=tuple(logprob for delta in self._deltas for logprob in delta.logprobs),
             finish=self._finish,
             echo=self._echo,
-            num_thinking=sum(len(delta.token_ids) for delta in self._deltas if delta.thinking),
+            thought=tuple(delta.thinking for delta in self._deltas for _ in delta.token_ids),
         )
 
 

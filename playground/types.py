@@ -336,7 +336,7 @@ Event = Progress | Echo | Delta | Finish
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: the folded stream. The first `num_thinking` of its tokens are thinking."""
+    """A whole answer: the folded stream. `thought` tells of each token whether it is thinking."""
 
     text: str
     thinking: str
@@ -344,7 +344,7 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...]
     finish: Finish
     echo: Echo | None = None
-    num_thinking: int = 0
+    thought: tuple[bool, ...] = ()
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tests.server import Server
 
 # Read when the libraries are imported, so before any test module is.
+# Models this small are done sooner than a second thread is woken; on a busy machine it costs many times more.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import copy
 import random
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from peft import PeftModel
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from playground.errors import Cancelled, ModelLoadFailed
 from playground.local import weights
 from playground.local.adapters import read_adapter
 from playground.local.engine import LocalEngine, LocalLoader
-from playground.local.lora import Hooks
+from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view, own_bytes
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import ModelCard, Progress
 from tests import tiny
-from tests.drive import Running, Watch, greedy, start
+from tests.drive import PATIENCE, Running, Watch, greedy, start, wait_for
 
 KINDS = {
     "plain": {},
@@ -49,6 +53,7 @@ class House:
     tunes: dict[str, ModelCard]
     stock: Any
     tuned: dict[str, Any]
+    blends: dict[tuple[str, float], Any] = field(default_factory=dict)
 
     def load(self) -> LocalEngine:
         engine = LocalLoader(max_rows=16).load(self.base, Watch(), lambda num_bytes: True)
@@ -59,14 +64,22 @@ class House:
 
     def alone(self, name: str | None, strength: float, ids: list[int], max_tokens: int) -> list[int]:
         """Greedy tokens of a plain model whose weights lie at `strength` between base and stock merge."""
-        model = self.stock
-        if name is not None and strength:
-            model = self.tuned[name] if strength == 1 else between(self.stock, self.tuned[name], strength)
+        model = self.at(name, strength)
         out = model.generate(
             torch.tensor([ids]), max_new_tokens=max_tokens, do_sample=False, eos_token_id=0, pad_token_id=0
         )
         new = out[0, len(ids) :].tolist()
         return new[: new.index(0)] if 0 in new else new
+
+    def at(self, name: str | None, strength: float) -> Any:
+        """A plain model whose weights lie at `strength` between base and stock merge."""
+        if name is None or not strength:
+            return self.stock
+        if strength == 1:
+            return self.tuned[name]
+        if (name, strength) not in self.blends:
+            self.blends[name, strength] = between(self.stock, self.tuned[name], strength)
+        return self.blends[name, strength]
 
 
 def between(base: Any, tuned: Any, strength: float) -> Any:
@@ -84,8 +97,10 @@ def settings_of(kind: str, name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", params=tiny.ARCHITECTURES)
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> House:
-    kind = request.param
-    root: Path = tmp_path_factory.mktemp(kind)
+    return make_house(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def make_house(kind: str, root: Path) -> House:
     folder = tiny.save_base(kind, root / "base")
     card = ModelCard(id=f"tiny/{kind}", name=kind, type="base", source=str(folder), context_length=512)
     tunes, tuned = {}, {}
@@ -137,6 +152,157 @@ def test_a_strength_may_be_a_whole_number(house: House) -> None:
                 start(engine, card, greedy(card.id, [7, 8, 9], 6, strength=strength)).answer() for strength in (1, 1.0)
             ]
             assert answers[0].token_ids == answers[1].token_ids
+    finally:
+        engine.close()
+
+
+Carried = tuple[Adapter | None, float]
+PROMPTS = (range(10, 40), range(50, 57), range(80, 130))
+
+
+def logits_of(stepper: TorchStepper, carried: Sequence[Carried]) -> list[torch.Tensor]:
+    """One row a prompt: the logits at each of its tokens, then those of three steps together."""
+    lanes = [Lane(adapter, strength) for adapter, strength in carried]
+    found = [
+        stepper.prefill(lane, ids, num_logits=len(ids)) for lane, ids in zip(lanes, map(list, PROMPTS), strict=True)
+    ]
+    found += [stepper.step(lanes, token_ids) for token_ids in ((7, 8, 9), (100, 90, 80), (200, 200, 201))]
+    for lane in lanes:
+        stepper.leave(lane)
+    return found
+
+
+def all_equal(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
+def attached(model: nn.Module, adapter: Adapter) -> Any:
+    """A copy of a base that gives what peft's formulas say: it knows of no rows and no strengths."""
+    model = copy.deepcopy(model)
+    for name, module in model.named_modules():
+        if name in adapter.factors or name in adapter.saved:
+            module.register_forward_hook(tuned_by(adapter, name))
+    return model
+
+
+def tuned_by(adapter: Adapter, name: str) -> Callable[[Any, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
+    def tuned(module: Any, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+        x, factors = args[0], adapter.factors.get(name)
+        if factors is None:
+            saved = adapter.saved[name]
+            return F.linear(x, saved["weight"], saved.get("bias", module.bias))
+        if factors.column_scale is None:
+            return out + F.linear(F.linear(x, factors.a) * factors.scaling, factors.b)
+        bias = 0 if module.bias is None else module.bias
+        low_rank = F.linear(F.linear(x, factors.a), factors.b) * factors.scaling
+        return factors.column_scale * (out - bias + low_rank) + bias
+
+    return tuned
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_strength_nought_is_the_base_and_one_the_adapter_to_the_last_bit(house: House, name: str) -> None:
+    base = weights.load_base(house.base, Watch())
+    adapter = read_adapter(Path(str(house.tunes[name].adapter)), base.model, base.card.id)
+    Hooks(base.model).cover(adapter)
+    stepper = TorchStepper(base.model)
+    none, nought, half, one, more = ((None, 1.0), *((adapter, strength) for strength in (0.0, 0.5, 1.0, 1.5)))
+    plain = logits_of(TorchStepper(house.stock), [none] * 3)
+    tuned = logits_of(TorchStepper(attached(house.stock, adapter)), [none] * 3)
+    with torch.no_grad():
+        stock = house.tuned[name](torch.tensor([list(PROMPTS[0])])).logits[0]
+    assert (tuned[0] - stock).abs().max() < 2e-4
+    assert (tuned[0] - plain[0]).abs().max() > 0.1
+    assert all_equal(logits_of(stepper, [nought] * 3), plain)
+    assert all_equal(logits_of(stepper, [one] * 3), tuned)
+    # Beside rows of other strengths, in each place of the batch.
+    for place in range(3):
+        beside = [one, half, more]
+        beside[place] = nought
+        steps = logits_of(stepper, beside)[3:]
+        assert all_equal([step[place] for step in steps], [step[place] for step in plain[3:]])
+        beside = [half, more, half]
+        beside[place] = one
+        steps = logits_of(stepper, beside)[3:]
+        assert all_equal([step[place] for step in steps], [step[place] for step in tuned[3:]])
+        assert not any(
+            torch.allclose(step[place - 1], full[place - 1]) for step, full in zip(steps, tuned[3:], strict=True)
+        )
+
+
+def test_an_answer_at_strength_nought_is_the_base_s_and_at_one_the_fine_tune_s(house: House) -> None:
+    engine = house.load()
+    try:
+        for tune in house.tunes.values():
+            asked = [(house.base, {}), (tune, {}), *((tune, {"strength": s}) for s in (0.0, 1.0, 0.5))]
+            answers = [start(engine, card, greedy(card.id, range(20, 50), 6, **s)).answer() for card, s in asked]
+            proofs = [answer.finish.proof for answer in answers]
+            base, full, nought, one, half = [proof.first for proof in proofs if proof is not None]
+            assert (nought, one) == (base, full)
+            assert len({base, full, half}) == 3
+            assert answers[2].token_ids == answers[0].token_ids
+    finally:
+        engine.close()
+
+
+def test_one_prompt_at_several_strengths_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All wait with one prompt while another is read: what one row's cache holds is no other strength's."""
+    engine = house.load()
+    prefill, begun, gate = engine._loop._stepper.prefill, threading.Event(), threading.Event()
+
+    def held_up(lane: Lane, token_ids: Sequence[int], *, num_logits: int = 1) -> torch.Tensor:
+        begun.set()
+        assert gate.wait(PATIENCE)
+        return prefill(lane, token_ids, num_logits=num_logits)
+
+    monkeypatch.setattr(engine._loop._stepper, "prefill", held_up)
+    ids = list(range(30, 60))
+    asked = [(None, 1.0), *((name, s) for name in ("plain", "dora") for s in (0.0, 0.5, 1.0, 1.5))]
+    try:
+        first = start(engine, house.base, greedy(house.base.id, [9], 1))
+        wait_for(begun.is_set)
+        rows = [
+            start(engine, card, greedy(card.id, ids, 8, strength=strength))
+            for card, strength in ((house.tunes[name] if name else house.base, strength) for name, strength in asked)
+        ]
+        wait_for(lambda: len(engine._loop._arrived) == len(rows))
+        gate.set()
+        first.answer()
+        for row, (name, strength) in zip(rows, asked, strict=True):
+            assert list(row.answer().token_ids) == house.alone(name, strength, ids, 8), (name, strength)
+    finally:
+        gate.set()
+        engine.close()
+
+
+NUM_PAIRS = 17
+
+
+def test_two_rows_at_different_strengths_never_mix(house: House) -> None:
+    """102 pairs over all architectures; in every second one both rows carry one adapter."""
+    engine = house.load()
+    step, sizes = engine._loop._stepper.step, []
+
+    def watched(lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
+        sizes.append(len(lanes))
+        return step(lanes, token_ids)
+
+    engine._loop._stepper.step = watched
+    rng = random.Random(41)
+    try:
+        for pair in range(NUM_PAIRS):
+            first = rng.choice([*KINDS])
+            names = (first, first if pair % 2 else rng.choice([*KINDS]))
+            strengths = rng.sample([0.0, 0.25, 0.5, 1.0, 1.5, -0.5], 2)
+            prompts = [[rng.randrange(6, 290) for _ in range(rng.randint(1, 40))] for _ in names]
+            asked = list(zip(names, strengths, prompts, strict=True))
+            rows = [
+                start(engine, house.tunes[name], greedy(house.tunes[name].id, ids, 5, strength=strength))
+                for name, strength, ids in asked
+            ]
+            for row, (name, strength, ids) in zip(rows, asked, strict=True):
+                assert list(row.answer().token_ids) == house.alone(name, strength, ids, 5), (name, strength)
+        assert sizes.count(2) > NUM_PAIRS, "the rows of a pair run in one batch"
     finally:
         engine.close()
 

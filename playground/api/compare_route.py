@@ -219,7 +219,7 @@ def _answer(answer: Answer) -> ComparedAnswer:
 
 
 def _said(answer: Answer) -> Said:
-    return Said(answer.token_ids, answer.text, answer.num_thinking)
+    return Said(answer.token_ids, answer.text, answer.thought)
 
 
 def _difference(left: str, right: str) -> Difference:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from playground.evidence import NUM_BEST, Fidelity, First, Proof, Verdict, same_first
+from playground.local import decoding
 from playground.local.lora import Adapter
-from playground.local.merge import merged_view
 from playground.local.sampling import best
 from playground.local.torch_step import Lane, TorchStepper
 
@@ -63,37 +64,71 @@ def check_side(model: Any, token_ids: Sequence[int], proof: Proof) -> Verdict:
 
 
 def first_of(model: Any, token_ids: Sequence[int]) -> First:
-    """The best first tokens by a forward of `model` as it stands, in one piece and without a cache."""
+    """The best first tokens by plain forwards of `model` as it stands, over a cache of their own and in the pieces that
+    a row takes: in bfloat16 other pieces round otherwise."""
+    ids, out = torch.tensor([list(token_ids)], device=model.device), None
     with torch.inference_mode():
-        out = model(input_ids=torch.tensor([list(token_ids)], device=model.device), use_cache=False, logits_to_keep=1)
+        for chunk in ids.split(decoding.CHUNK_TOKENS, dim=1):
+            cache = out.past_key_values if out is not None else None
+            out = model(input_ids=chunk, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        assert out is not None, "a prompt has a token at least"
         return best(out.logits[0, -1].float(), NUM_BEST)
 
 
-def fidelity(model: Any, adapter: Adapter, token_ids: Sequence[int], end_ids: frozenset[int]) -> list[Fidelity]:
-    """The adapter by row against a merged view in the base's dtype, and against a copy of it in bfloat16, as a merge
-    is commonly saved, where the base is not in bfloat16 itself."""
-    attached = _Run(model, adapter, token_ids, end_ids)
-    view = merged_view(model, adapter)
+def fidelity(
+    model: Any, view: Any, adapter: Adapter, token_ids: Sequence[int], end_ids: frozenset[int]
+) -> list[Fidelity]:
+    """`adapter` by row over `model` against `view`, its merge in the base's dtype, and against a copy of that in
+    bfloat16, as a merge is commonly saved, where the base is not in bfloat16 itself."""
     name = str(model.dtype).removeprefix("torch.")
-    found = [attached.against(_Run(view, None, token_ids, end_ids), f"merged in {name}")]
+    ways = {f"merged in {name}": view}
     if model.dtype != torch.bfloat16:
-        rounded = copy.deepcopy(view).to(torch.bfloat16)
-        found.append(attached.against(_Run(rounded, None, token_ids, end_ids), "merged and saved in bfloat16"))
-    return found
+        ways["merged and saved in bfloat16"] = _saved_in_bfloat16(view)
+    return [_against(way, _Run(model, adapter), _Run(other, None), token_ids, end_ids) for way, other in ways.items()]
+
+
+def _saved_in_bfloat16(view: Any) -> Any:
+    """What comes back of a model that was saved so: what is not saved, such as rotary frequencies, keeps its dtype."""
+    memo: dict[int, Any] = {}
+    for module in view.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                memo[id(parameter)] = nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False)
+        for key, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_floating_point() and key not in module._non_persistent_buffers_set:
+                memo[id(buffer)] = buffer.to(torch.bfloat16)
+    rounded = copy.deepcopy(view, memo)
+    rounded.config.dtype = torch.bfloat16
+    return rounded
 
 
 class _Run:
-    """One way's logits at every token of a prompt, and its greedy answer."""
+    """One way to run a fine-tune, a piece of a prompt or a greedy token at a time."""
 
-    def __init__(self, model: Any, adapter: Adapter | None, token_ids: Sequence[int], end_ids: frozenset[int]) -> None:
-        stepper, lane = TorchStepper(model), Lane(adapter, 1.0)
-        self.logits = stepper.prefill(lane, token_ids, num_logits=len(token_ids)).cpu()
-        self.answer = [int(self.logits[-1].argmax())]
-        while len(self.answer) < NUM_GREEDY and self.answer[-1] not in end_ids:
-            self.answer.append(int(stepper.step([lane], self.answer[-1:])[0].argmax()))
+    def __init__(self, model: Any, adapter: Adapter | None) -> None:
+        self._stepper, self._lane = TorchStepper(model), Lane(adapter, 1.0)
 
-    def against(self, other: _Run, way: str) -> Fidelity:
-        pairs = list(zip(self.answer, other.answer, strict=False))
-        parts_after = next((i for i, (one, two) in enumerate(pairs) if one != two), None)
-        difference = float((self.logits - other.logits).abs().max())
-        return Fidelity(way, difference, parts_after, len(pairs))
+    def read(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """The logits at each of the tokens, on the CPU."""
+        return self._stepper.prefill(self._lane, token_ids, num_logits=len(token_ids)).cpu()
+
+    def answer(self, first_id: int, end_ids: frozenset[int]) -> list[int]:
+        """The greedy answer, `NUM_GREEDY` tokens at most, with its end."""
+        answer = [first_id]
+        while len(answer) < NUM_GREEDY and answer[-1] not in end_ids:
+            answer.append(int(self._stepper.step([self._lane], answer[-1:])[0].argmax()))
+        return answer
+
+
+def _against(way: str, one: _Run, other: _Run, token_ids: Sequence[int], end_ids: frozenset[int]) -> Fidelity:
+    """Piece by piece: all logits of a long prompt at once would take gigabytes."""
+    largest, last = 0.0, torch.zeros(2, 1)
+    for start in range(0, len(token_ids), decoding.CHUNK_TOKENS):
+        piece = token_ids[start : start + decoding.CHUNK_TOKENS]
+        ours, theirs = one.read(piece), other.read(piece)
+        largest = max(largest, float((ours - theirs).abs().max()))
+        last = torch.stack([ours[-1], theirs[-1]])
+    answers = [run.answer(int(logits.argmax()), end_ids) for run, logits in zip((one, other), last, strict=True)]
+    pairs = list(zip(*answers, strict=False))
+    parts_after = next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), None)
+    return Fidelity(way, largest, parts_after, len(pairs))

@@ -48,7 +48,7 @@ def _is_down(name: str) -> bool:
 
 def _kind(config: LoraConfig, tensors: Mapping[str, torch.Tensor]) -> str:
     kind = "DoRA" if config.use_dora else "rsLoRA" if config.use_rslora else "LoRA"
-    whole = any(".lora_" not in name for name in tensors)
+    whole = any(".lora_" not in name and name.endswith(".weight") for name in tensors)
     return f"{kind} with whole layers" if whole else kind
 
 
@@ -57,18 +57,30 @@ def _changes(adapter: Adapter, model: nn.Module) -> Iterator[ModuleChange]:
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in adapter.tensors.items():
         kind = name[len(module_of(name)) + 1 :]
-        parts.setdefault(module_of(name), {})[kind] = tensor
-    owners = {owner_of(f"{module}.weight"): module for module in parts}
+        if kind != "bias":
+            parts.setdefault(owner_of(name), {})[kind] = tensor
     for owner, part in model.named_modules():
-        module = owners.get(owner)
-        weight = getattr(part, "weight", None)
-        if module is None or not isinstance(weight, torch.Tensor):
+        own, weight = parts.get(owner), getattr(part, "weight", None)
+        if own is None or not isinstance(weight, torch.Tensor):
             continue
-        scaling = adapter.scalings.get(module) or scaling_of(adapter.config, module)
-        change = _norm_of_change(parts[module], weight.detach().cpu(), scaling)
+        scaling = adapter.scalings.get(owner) or scaling_of(adapter.config, owner)
+        weight = weight.detach().cpu()
+        tokens = own.get("trainable_tokens_delta")
+        if tokens is None:
+            change = _norm_of_change(own, weight, scaling)
+        else:
+            change = float((tokens.float() - weight[_token_indices(adapter.config, owner)].float()).norm())
         found = _LAYER.search(owner)
         layer = int(found.group(1)) if found else None
-        yield ModuleChange(owner, layer, owner.rpartition(".")[2], change, float(weight.detach().float().norm()))
+        yield ModuleChange(owner, layer, owner.rpartition(".")[2], change, float(weight.float().norm()))
+
+
+def _token_indices(config: LoraConfig, owner: str) -> list[int]:
+    """The rows of `owner` that single trained tokens replace; a bare list is the input embedding's."""
+    indices = config.trainable_token_indices
+    if isinstance(indices, dict):
+        return next(rows for name, rows in indices.items() if f".{owner}".endswith(f".{name}"))
+    return list(indices or ())
 
 
 def _norm_of_change(parts: Mapping[str, torch.Tensor], weight: torch.Tensor, scaling: float) -> float:
@@ -83,6 +95,8 @@ def _norm_of_change(parts: Mapping[str, torch.Tensor], weight: torch.Tensor, sca
         # ‖s·BA‖² is the sum over both Gram matrices' products, which are of rank's size.
         down, up = down.double(), up.double()
         return scaling * float(((up.T @ up) * (down @ down.T)).sum().clamp(min=0).sqrt())
+    if "lora_embedding_A" in parts:
+        weight = weight.T
     changed = weight.float() + scaling * (up.float() @ down.float())
     changed *= (magnitude.float() / changed.norm(dim=1))[:, None]
     return float((changed - weight.float()).norm())

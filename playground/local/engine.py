@@ -53,7 +53,7 @@ class _LastPrompt:
         self._made: tuple[tuple[object, ...], Prompt | InvalidRequest] | None = None
 
     def of(self, tokenizer: Any, card: ModelCard, request: GenerationRequest, manner: _Manner) -> Prompt:
-        wanted = (card.id, request.messages, request.prompt, request.thinking)
+        wanted = (card.id, manner.chat_template, request.messages, request.prompt, request.thinking)
         made = self._made
         if made is None or made[0] != wanted:
             made = self._made = wanted, _encoded(tokenizer, request, manner)
@@ -178,7 +178,9 @@ class LocalEngine:
             rule = f"its merged copies take {num_bytes / 1e6:.0f} MB, more than the memory budget has left"
             raise broken_rule("model", card.id, rule)
         prompt = self._prompt(card, request)
-        return checking.fidelity(model, tune.adapter, prompt.token_ids, self._manners[card.id].end_ids)
+        with self._changing_modules:
+            view = merged_view(model, tune.adapter)
+        return checking.fidelity(model, view, tune.adapter, prompt.token_ids, self._manners[card.id].end_ids)
 
     def memory_bytes(self) -> int:
         """Base, adapters and merged views, in bytes."""

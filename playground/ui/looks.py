@@ -68,7 +68,7 @@ def prompts(asked: Asked) -> Views:
 def scores(asked: Asked) -> Views:
     """Each answer under the other model."""
     run = asked.run
-    said = [Said(tuple(answer.token_ids), answer.text, answer.num_thinking) for answer in run.answers]
+    said = [Said(tuple(answer.token_ids), answer.text, tuple(answer.thought)) for answer in run.answers]
     scoring = comparison.cross_scores(asked.playground, run.requests, said, run.caller)
     return _found(scoring, lambda found: views.scores_view(run.names, run.models, found))
 

@@ -73,7 +73,7 @@ class LiveAnswer:
     text: str = ""
     thinking: str = ""
     token_ids: list[int] = field(default_factory=list)
-    num_thinking: int = 0
+    thought: list[bool] = field(default_factory=list)
     progress: Progress | None = None
     finish: Finish | None = None
     error: PlaygroundError | None = None
@@ -116,7 +116,7 @@ class LiveAnswer:
         else:
             self.text += delta.text
         self.token_ids += delta.token_ids
-        self.num_thinking += len(delta.token_ids) if delta.thinking else 0
+        self.thought += [delta.thinking] * len(delta.token_ids)
         if delta.text or delta.token_ids:
             self.state = "streaming"
 
