@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from playground.errors import InternalError, InvalidRequest, PlaygroundError
-from playground.evidence import AdapterDetails, Proof, same_first
+from playground.evidence import AdapterDetails, First, Proof, same_first
 from playground.service import Playground
 from playground.types import Caller, Delta, Echo, Finish, GenerationRequest, Sampling, TokenLogprob
 
@@ -127,12 +127,42 @@ async def cross_scores(
     return tuple(_scores(one, next(echoes), next(echoes)) if one.token_ids else AnswerScores(()) for one in said)
 
 
-def changes_nothing(left: Proof | None, right: Proof | None) -> bool:
-    """Whether an adapter is on one side alone, or another on each, and yet both models begin their answers alike."""
-    if left is None or right is None or left.base != right.base:
-        return False
-    same_model = (left.adapter_hash, left.strength) == (right.adapter_hash, right.strength)
-    return not same_model and bool(left.first) and same_first(left.first, right.first)
+async def unchanged(
+    playground: Playground,
+    requests: Sequence[GenerationRequest],
+    proofs: Sequence[Proof | None],
+    caller: Caller,
+) -> list[GenerationRequest]:
+    """Those of the requests whose fine-tune began its answer as its base does. The base is asked for that where no
+    answer here is its own to the very same tokens; raises what answers raise."""
+    found = []
+    for request, proof in zip(requests, proofs, strict=True):
+        if proof is None or proof.adapter is None:
+            continue
+        token_ids = (await playground.render(request, caller)).token_ids
+        for other, base in zip(requests, proofs, strict=True):
+            if base is None or base.adapter is not None or base.base != proof.base:
+                continue
+            if (await playground.render(other, caller)).token_ids == token_ids:
+                first = base.first
+                break
+        else:
+            first = await _first_of_base(playground, request, token_ids, caller)
+        if same_first(proof.first, first):
+            found.append(request)
+    return found
+
+
+async def _first_of_base(
+    playground: Playground, request: GenerationRequest, token_ids: tuple[int, ...], caller: Caller
+) -> First:
+    """How the base of a request's model would begin after these tokens."""
+    base = playground.status(request.model, caller).card.base_model
+    assert base is not None, "only a fine-tune has an adapter"
+    nothing = Sampling(max_tokens=0, temperature=0)
+    asked = GenerationRequest(base, prompt=token_ids, sampling=nothing, alone=False)
+    proof = (await playground.complete(asked, caller)).finish.proof
+    return proof.first if proof is not None else ()
 
 
 def why_nothing(details: AdapterDetails, strength: float) -> str:

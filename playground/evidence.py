@@ -116,6 +116,6 @@ class Fidelity:
 def same_first(one: First, other: First) -> bool:
     """Whether two prints are of one model: nearly equal log-probabilities for each token."""
     other_of = dict(other)
-    return len(one) == len(other) and all(
+    return 0 < len(one) == len(other) and all(
         token_id in other_of and abs(other_of[token_id] - logprob) < SAME_LOGPROB for token_id, logprob in one
     )

@@ -20,6 +20,10 @@ from tests.server import LLAMA, PATIENCE, TUNED, Reply, Server
 PLAYGROUND, CHAT = "/api/v1/playground/completions", "/v1/chat/completions"
 TEXT, TEXT_AGAIN = "/text/completions", "/v1/completions"
 TALKS, PATHS = (PLAYGROUND, CHAT), (PLAYGROUND, TEXT, TEXT_AGAIN, CHAT)
+LOOKS = TOKENIZE, SCORE, COMPARE, FIDELITY, CHECK = tuple(
+    f"/api/v1/playground/{name}" for name in ("tokenize", "score", "compare", "fidelity", "check")
+)
+EVERY = (*PATHS, *LOOKS)
 USER = {"role": "user", "content": "hi"}
 SYSTEM = {"role": "system", "content": "Be brief."}
 ASSISTANT = {"role": "assistant", "content": "Yes?"}
@@ -27,11 +31,28 @@ CONTEXT, VOCABULARY = 256, 320
 JSON = {"Content-Type": "application/json"}
 
 
+PROOF = {"base": LLAMA, "tokenizer_hash": "x", "strength": 1, "first": [{"id": 1, "logprob": -1}]}
+LOOKED_AT: dict[str, dict[str, Any]] = {
+    TOKENIZE: {"model": LLAMA},
+    SCORE: {"model": LLAMA, "completion_ids": [7]},
+    COMPARE: {"models": [LLAMA, TUNED], "max_tokens": 1},
+    FIDELITY: {"model": TUNED},
+    CHECK: {"model": LLAMA, "proof": PROOF},
+}
+
+
 def body(path: str, **changes: Any) -> dict[str, Any]:
     """A good body with some fields changed, without those whose new value is `...`."""
-    asked = {"messages": [USER]} if path in TALKS else {"prompt": "hi"}
-    fields = {"model": LLAMA, "max_tokens": 1, **asked, **changes}
+    asked = {"prompt": "hi"} if path in (TEXT, TEXT_AGAIN) else {"messages": [USER]}
+    fields = {**LOOKED_AT.get(path, {"model": LLAMA, "max_tokens": 1}), **asked, **changes}
+    for name, other in INSTEAD.items():
+        if path in LOOKS and name in changes and name in FIELDS[path] and other not in changes:
+            fields.pop(other, None)
     return {name: value for name, value in fields.items() if value is not ...}
+
+
+INSTEAD = {"prompt": "messages", "completion": "completion_ids"}
+"""Fields of looks that stand in place of another."""
 
 
 def raw(path: str, literal: str, **changes: Any) -> bytes:
@@ -158,8 +179,75 @@ FIELDS: dict[str, dict[str, Field]] = {
         "user": (a_text, ()),
     },
 }
-REQUIRED = ("model", "messages", "prompt")
-EVERY_FIELD = [(path, name) for path in PATHS for name in FIELDS[path]]
+HALF = "a\ud800"
+OF_A_LOOK: dict[str, Field] = {
+    "model": ANY_BODY["model"],
+    "messages": ANY_TALK["messages"],
+    "prompt": (
+        a_prompt,
+        (
+            *("", [""], ["a"], ["a", 1], [1, [1]], [[1]], [None], [True], [1.0], [INFINITE]),
+            *([-1], [VOCABULARY], [HUGE], [1] * (CONTEXT + 1), "a" * CONTEXT * 8),
+        ),
+    ),
+    "thinking": (a_flag, ()),
+}
+FIELDS |= {
+    TOKENIZE: OF_A_LOOK,
+    FIDELITY: OF_A_LOOK,
+    SCORE: {
+        **OF_A_LOOK,
+        "completion": (a_text, ("", "a" * CONTEXT * 8)),
+        "completion_ids": (
+            lambda value: value == [1],
+            ([-1], [VOCABULARY], [HUGE], [True], ["1"], [None], [1.5], [[1]], [1] * CONTEXT),
+        ),
+        "top_logprobs": (whole, (-1, 21, HUGE)),
+        "strength": ANY_BODY["strength"],
+    },
+    COMPARE: {
+        **{name: field for name, field in ANY_TALK.items() if name not in ("model", "strength", "stream")},
+        "models": (
+            nothing,
+            ([LLAMA], [LLAMA] * 3, [LLAMA, 1], [LLAMA, ""], [LLAMA, None], [[LLAMA, LLAMA]], {"0": LLAMA}),
+        ),
+        "strengths": (
+            nothing,
+            ([1, "1"], [1, True], [1, None], [1, 4.01], [-4.01, 1], [1, HUGE], [1, INFINITE], [1, 1, 1], [0.5, 1]),
+        ),
+        "parting": (a_flag, ()),
+        "scores": (a_flag, ()),
+    },
+    CHECK: {
+        **OF_A_LOOK,
+        "proof": (
+            nothing,
+            (
+                *({name: value for name, value in PROOF.items() if name != left_out} for left_out in PROOF),
+                *({**PROOF, name: 1} for name in ("base", "base_hash", "revision", "tokenizer_hash", "adapter_hash")),
+                *({**PROOF, "strength": value} for value in ("1", True, 4.01, -4.01, 0.5, INFINITE)),
+                *({**PROOF, "first": first} for first in ({}, "x", [], [1], [[1, -1]], [{"id": 1}], [{"logprob": -1}])),
+                *({**PROOF, "first": [{"id": 1, "logprob": -1, **wrong}]} for wrong in ({"id": -1}, {"id": "1"})),
+                *({**PROOF, "first": [{"id": 1, "logprob": -1, **wrong}]} for wrong in ({"logprob": "x"}, {"a": 1})),
+                *({**PROOF, "first": [{"id": 1, "logprob": logprob}]} for logprob in NOT_FINITE),
+                {**PROOF, "first": [{"id": 1, "logprob": -1}] * 1000},
+                {**PROOF, "adapter": TUNED},
+                {**PROOF, "adapter": TUNED, "adapter_hash": "x"},
+                {**PROOF, "adapter_hash": "x"},
+                {**PROOF, "base": TUNED},
+                {**PROOF, "a": 1},
+            ),
+        ),
+    },
+}
+REQUIRED = {
+    **dict.fromkeys(TALKS, ("model", "messages")),
+    **dict.fromkeys((TEXT, TEXT_AGAIN), ("model", "prompt")),
+    **dict.fromkeys((TOKENIZE, SCORE, FIDELITY), ("model",)),
+    COMPARE: ("models", "messages"),
+    CHECK: ("model", "proof"),
+}
+EVERY_FIELD = [(path, name) for path in EVERY for name in FIELDS[path]]
 
 
 @pytest.mark.parametrize(("path", "name"), EVERY_FIELD)
@@ -177,21 +265,25 @@ def test_a_field_takes_nothing_but_what_it_is_for(server: Server, path: str, nam
 
 def test_the_table_has_every_field(server: Server):
     document = server.get("/openapi.json").json()
-    for path in PATHS:
+    for path in EVERY:
         schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         documented = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         assert documented["properties"].keys() == FIELDS[path].keys()
-        assert set(documented["required"]) == FIELDS[path].keys() & set(REQUIRED)
+        assert set(documented["required"]) == set(REQUIRED[path])
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EVERY)
 def test_null_stands_for_what_is_left_out(server: Server, path: str):
-    optional = {name: None for name in FIELDS[path] if name not in (*REQUIRED, "max_tokens")}
+    kept = (*REQUIRED[path], "max_tokens", "messages", "completion_ids")
+    optional = {name: None for name in FIELDS[path] if name not in kept}
+    # A null stands in nobody's place.
+    optional |= {name: value for name, value in body(path).items() if name in INSTEAD.values()}
     assert server.post(path, body(path, **optional)).status == 200
-    for name in FIELDS[path].keys() & set(REQUIRED):
+    for name in REQUIRED[path]:
         for left_out in (None, ...):
             assert said(server.post(path, body(path, **{name: left_out})), name) == f"{name}: it is required"
-    assert server.post(path, body(path, max_tokens=None, stop="a", temperature=0)).status == 200
+    if path not in LOOKS:
+        assert server.post(path, body(path, max_tokens=None, stop="a", temperature=0)).status == 200
 
 
 # Fields that do not go together, messages, and what the other formats have.
@@ -262,27 +354,66 @@ OF_ANY = (
     ({"temperature": 3, "top_p": 2}, "temperature", "top_p: 2"),
     ({f"k{number}": 1 for number in range(50)}, "k0", "42 problems more"),
 )
+OF_LOOKS: dict[str, tuple[tuple[dict[str, Any], str, str], ...]] = {
+    TOKENIZE: (
+        ({"messages": ...}, "messages", "at least one"),
+        ({"messages": [USER], "prompt": "a"}, "prompt", "not both"),
+        ({"prompt": "a", "thinking": True}, "thinking", "only for messages"),
+        ({"stream": True}, "stream", "no such field"),
+        ({"strength": 0.5}, "strength", "no such field"),
+        ({"messages": [SYSTEM]}, "messages", "'system'"),
+        ({"messages": []}, "messages", "at least 1"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content", "required"),
+    ),
+    SCORE: (
+        ({"completion_ids": ...}, "completion", "it is required"),
+        ({"completion": "a", "completion_ids": [1]}, "completion", "not both"),
+        ({"completion": "a<|end|>"}, "completion", "completion_ids"),
+        ({"completion": HALF}, "completion", "half of a surrogate pair"),
+        ({"strength": 0.5}, "strength", "fine-tune"),
+        ({"prompt": [1] * (CONTEXT + 1)}, "prompt", f"{CONTEXT + 1} tokens"),
+        ({"prompt": [1] * CONTEXT}, "completion_ids", f"{CONTEXT + 1} tokens"),
+        ({"prompt": [1] * CONTEXT, "completion": "a", "completion_ids": ...}, "completion", f"{CONTEXT + 1} tokens"),
+    ),
+    COMPARE: (
+        ({"model": LLAMA}, "model", "no such field"),
+        ({"strength": 1}, "strength", "no such field"),
+        ({"stream": True}, "stream", "no such field"),
+        ({"prompt": "a"}, "prompt", "no such field"),
+    ),
+    FIDELITY: (
+        ({"model": LLAMA}, "model", "only a fine-tuned model"),
+        ({"prompt": [1] * CONTEXT}, "prompt", f"{CONTEXT} tokens"),
+        ({"strength": 1}, "strength", "no such field"),
+    ),
+    CHECK: (
+        ({"strength": 1}, "strength", "no such field"),
+        ({"model": TUNED}, "proof", "an answer of"),
+    ),
+}
 TOGETHER = {
     PLAYGROUND: (*OF_ANY, *OF_A_TALK),
     TEXT: (*OF_ANY, *OF_TEXT),
     TEXT_AGAIN: (*OF_ANY, *OF_TEXT),
     CHAT: (*OF_ANY, *OF_A_TALK, *OF_CHAT),
+    **OF_LOOKS,
 }
 
 
 @pytest.mark.parametrize(
-    ("path", "changes", "param", "part"), [(path, *row) for path in PATHS for row in TOGETHER[path]]
+    ("path", "changes", "param", "part"), [(path, *row) for path in EVERY for row in TOGETHER[path]]
 )
 def test_fields_that_do_not_go_together(server: Server, path: str, changes: dict[str, Any], param: str, part: str):
     assert part in said(server.post(path, body(path, **changes)), param)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EVERY)
 def test_an_unknown_model_is_not_found(server: Server, path: str):
     for model in ("tiny/lama", "\0", " ", "a" * 10_000):
-        reply = server.post(path, body(path, model=model))
+        field = "models" if path == COMPARE else "model"
+        reply = server.post(path, body(path, **{field: [LLAMA, model] if path == COMPARE else model}))
         assert reply.status == 404
-        assert (reply.error()["code"], reply.error()["param"]) == ("model_not_found", "model")
+        assert (reply.error()["code"], reply.error()["param"]) == ("model_not_found", field)
         assert repr(model)[:20] in reply.error()["message"]
 
 
@@ -317,7 +448,7 @@ UNREADABLE = (
 )
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EVERY)
 def test_a_body_that_cannot_be_read(server: Server, path: str):
     for sent, part in UNREADABLE:
         assert part in said(server.post(path, sent), "body")
@@ -333,7 +464,7 @@ def test_nesting_is_refused_at_any_depth(server: Server, depth: int):
             said(reply, reply.error()["param"])
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EVERY)
 def test_a_body_of_another_content_type(server: Server, path: str):
     sent = json.dumps(body(path)).encode()
     for kind in ("text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"):
@@ -365,7 +496,6 @@ def test_numbers_beyond_all_bounds(server: Server, path: str, name: str):
             said(server.post(path, sent), name)
 
 
-HALF = "a\ud800"
 HALVES = {
     TEXT: (
         *({name: HALF} for name in ("model", "prompt", "user", "suffix", "stop", "temperature", "logit_bias")),
@@ -407,7 +537,14 @@ def test_zero_characters_are_text(server: Server):
         assert server.post(path, body(path, messages=[{**USER, "content": "\0"}])).status == 200
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", LOOKS)
+def test_a_field_of_a_look_that_is_given_twice(server: Server, path: str):
+    for name in REQUIRED[path]:
+        sent = raw(path, f'"{name}": 1')
+        assert said(server.post(path, sent), name).endswith("it is given 2 times")
+
+
+@pytest.mark.parametrize("path", EVERY)
 def test_errors_stay_short(server: Server, path: str):
     """However long what they are about: each would be built and sent by the one thread that serves all."""
     many = 20_000
@@ -418,7 +555,10 @@ def test_errors_stay_short(server: Server, path: str):
         {"temperature": [1] * many},
         {"stop": ["a"] * many},
         {"logit_bias": {f"k{number}": "a" for number in range(many)}},
-        {"messages" if path in TALKS else "prompt": [{"role": 1}] * many},
+        {"prompt" if path in (TEXT, TEXT_AGAIN) else "messages": [{"role": 1}] * many},
+        {"completion_ids": [-1] * many},
+        {"models": [1] * many, "strengths": [""] * many},
+        {"proof": {**PROOF, "first": [1] * many}},
     ):
         reply = server.post(path, body(path, **changes))
         said(reply, reply.error()["param"])
@@ -441,7 +581,15 @@ def received(client: http.client.HTTPConnection) -> Reply:
     return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", LOOKS)
+def test_a_million_wrong_ids_hold_nobody_up(server: Server, path: str):
+    """Each told by itself took 18 seconds, in the thread that serves all."""
+    name = "completion_ids" if path == SCORE else "prompt"
+    reply = server.post(path, body(path, **{name: [-1] * 1_000_000}))
+    assert len(reply.error()["message"]) < 200
+
+
+@pytest.mark.parametrize("path", EVERY)
 def test_a_body_may_be_as_large_as_the_limit_and_no_larger(server: Server, path: str):
     # White space, so that nothing but its size is wrong with it.
     allowed = json.dumps(body(path)).encode().ljust(MAX_BODY_BYTES)
@@ -499,7 +647,31 @@ EDGES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-@pytest.mark.parametrize(("path", "changes"), [(path, changes) for path in PATHS for changes in EDGES[path]])
+EDGES |= {
+    TOKENIZE: ({"prompt": [1] * CONTEXT}, {"prompt": [0, VOCABULARY - 1]}, {"thinking": True}),
+    SCORE: (
+        {"prompt": [1], "completion_ids": [1] * (CONTEXT - 1)},
+        {"completion_ids": [0, VOCABULARY - 1], "top_logprobs": 0},
+        {"completion": "a", "top_logprobs": 20},
+        {"model": TUNED, "strength": -4},
+    ),
+    COMPARE: (
+        {"models": [LLAMA, LLAMA]},
+        {"models": [TUNED, TUNED], "strengths": [-4, 4]},
+        {**LEAST, "temperature": 0, "top_p": 5e-324, "logit_bias": {}},
+        {**MOST, "temperature": 2, "top_p": 1, "logit_bias": {"0": -100, str(VOCABULARY - 1): 100}},
+        {"max_tokens": 4096, "logit_bias": {"0": 100}},
+    ),
+    FIDELITY: ({"prompt": [1] * (CONTEXT - 1)},),
+    CHECK: (
+        {"prompt": [1] * CONTEXT},
+        {"proof": {**PROOF, "first": [{"id": HUGE, "logprob": -1}]}},
+        {"model": TUNED, "proof": {**PROOF, "strength": -4, "adapter": TUNED, "adapter_hash": ""}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "changes"), [(path, changes) for path in EVERY for changes in EDGES[path]])
 def test_the_last_values_that_are_allowed(server: Server, path: str, changes: dict[str, Any]):
     reply = server.post(path, body(path, **changes))
     assert reply.status == 200, reply.body[:300]

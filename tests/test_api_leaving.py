@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.server import LLAMA, PATIENCE, THINKER, Server
+from tests.server import LLAMA, PATIENCE, THINKER, TUNED, Server
 
 TEXT, CHAT, OWN = "/v1/completions", "/v1/chat/completions", "/api/v1/playground/completions"
+COMPARE, SCORE, FIDELITY = (f"/api/v1/playground/{name}" for name in ("compare", "score", "fidelity"))
+QUESTION = [{"role": "user", "content": "hi"}]
 ENDLESS = {"max_tokens": 4096, "temperature": 0}
 # No end token, so that only a full context ends the answer by itself.
 NO_END = {"logit_bias": {"0": -100}}
@@ -38,6 +40,11 @@ def loop_of(server: Server) -> Any:
     engine: Any
     (engine,) = [slot.engine for slot in server.app.registry._slots.values() if slot.engine and slot.base.id == LLAMA]
     return engine._loop
+
+
+def rows_of(loop: Any) -> list[Any]:
+    """All that wait or run."""
+    return [*loop._waiting, *loop._filling, *loop._running, *loop._arrived]
 
 
 def outcomes(server: Server) -> dict[str, float]:
@@ -98,7 +105,7 @@ def test_a_client_that_leaves_frees_the_engine(
     held = Held(loop, verb, monkeypatch)
     with sent(server, path, body):
         assert held.reached.wait(PATIENCE)
-        jobs = [row.job for row in [*loop._waiting, *loop._filling, *loop._running, *loop._arrived]]
+        jobs = [row.job for row in rows_of(loop)]
     # Hung up. The loop is still held, and every answer has been told already.
     until(lambda: all(job.cancelled.is_set() for job in jobs))
     held.let_go()
@@ -107,6 +114,61 @@ def test_a_client_that_leaves_frees_the_engine(
     num = body.get("n", 1)
     until(lambda: outcomes(server).get("cancelled", 0) == before.get("cancelled", 0) + num)
     assert server.post(TEXT, {"model": LLAMA, "prompt": "x", "max_tokens": 1}).status == 200
+
+
+@pytest.mark.parametrize("verb", ["prefill", "step"])
+def test_a_client_that_leaves_a_comparison_ends_both_sides(
+    server: Server, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    loop = loop_of(server)
+    held = Held(loop, verb, monkeypatch)
+    before = outcomes(server)
+    with sent(server, COMPARE, {"models": [LLAMA, TUNED], "messages": QUESTION, **ENDLESS, **NO_END}):
+        assert held.reached.wait(PATIENCE)
+        until(lambda: len(rows_of(loop)) == 2)
+        jobs = [row.job for row in rows_of(loop)]
+    until(lambda: all(job.cancelled.is_set() for job in jobs))
+    held.let_go()
+    until(loop.is_idle)
+    until(lambda: outcomes(server).get("cancelled", 0) == before.get("cancelled", 0) + 2)
+    assert held.num_calls <= 3, "nobody listens, and it went on to look closer"
+
+
+def test_a_client_that_leaves_a_score_frees_the_engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = loop_of(server)
+    before = outcomes(server)
+    held = Held(loop, "prefill", monkeypatch)
+    with sent(server, SCORE, {"model": LLAMA, "messages": QUESTION, "completion_ids": [7, 8]}):
+        assert held.reached.wait(PATIENCE)
+        (row,) = rows_of(loop)
+    until(row.job.cancelled.is_set)
+    held.let_go()
+    until(loop.is_idle)
+    until(lambda: outcomes(server).get("cancelled", 0) == before.get("cancelled", 0) + 1)
+
+
+def test_a_client_that_leaves_a_question_holds_its_model_until_that_ends(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question cannot be broken off; it must not lose its model under its feet, nor keep it afterwards."""
+    reached, go, over = threading.Event(), threading.Event(), threading.Event()
+
+    def held(*_: object) -> list[object]:
+        reached.set()
+        assert go.wait(PATIENCE)
+        over.set()
+        return []
+
+    loop_of(server)
+    (slot,) = [slot for slot in server.app.registry._slots.values() if slot.engine and slot.base.id == LLAMA]
+    monkeypatch.setattr(slot.engine, "fidelity", held)
+    before = len(slot.held)
+    with sent(server, FIDELITY, {"model": TUNED, "messages": QUESTION}):
+        assert reached.wait(PATIENCE)
+    assert len(slot.held) == before + 1
+    go.set()
+    until(over.is_set)
+    until(lambda: len(slot.held) == before)
 
 
 def test_a_client_that_leaves_in_a_load_ends_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
-from tests.server import DEMO, LLAMA, TUNED, Reply, Server
+from playground.api import compare_route
+from playground.errors import ModelLoadFailed
+from tests import tiny
+from tests.server import DEMO, LLAMA, THINKER, TUNED, Reply, Server, serving
 
 AT = "/api/v1/playground"
 QUESTION = [{"role": "user", "content": "hello 🙂 日本"}]
@@ -77,6 +83,9 @@ def test_a_comparison_is_two_answers_and_what_differs(server: Server, pair: tupl
     for model, answer, scores in zip(pair, found["answers"], found["scores"], strict=True):
         assert answer["content"] == ask(server, "completions", model=model, **settings)["content"]
         assert "".join(token["text"] for token in scores["tokens"]) == answer["content"]
+        assert [token["id"] for token in scores["tokens"]] == answer["token_ids"][: len(scores["tokens"])]
+        for token in scores["tokens"]:
+            assert token["difference"] == pytest.approx(token["own_logprob"] - token["other_logprob"])
         own = ask(server, "score", model=model, messages=QUESTION, completion_ids=answer["token_ids"])
         assert own["mean_logprob"] == pytest.approx(scores["own_mean_logprob"], abs=1e-3)
         assert scores["own_perplexity"] >= 1
@@ -107,6 +116,7 @@ def test_a_model_against_itself_differs_in_nothing(server: Server) -> None:
     assert not found["parting"]["parted"]
     assert not found["changes_nothing"]
     for scores in found["scores"]:
+        assert all(abs(token["difference"]) < 1e-5 for token in scores["tokens"])
         assert scores["own_mean_logprob"] == pytest.approx(scores["other_mean_logprob"], abs=1e-5)
 
 
@@ -134,6 +144,81 @@ def test_a_merge_is_told_beside_the_adapter(server: Server) -> None:
     assert 0 <= whole["max_difference"] < 1e-3 < saved["max_difference"]
 
 
+def test_an_answer_s_proof_comes_with_it_and_holds(server: Server) -> None:
+    body = {"model": TUNED, "messages": QUESTION, "max_tokens": 2, "seed": 1}
+    proof = ask(server, "completions", **body)["proof"]
+    stream = server.post(f"{AT}/completions", {**body, "stream": True}).body.decode()
+    assert json.loads(stream.split("\n\n")[-3].removeprefix("data: "))["data"]["proof"].keys() == proof.keys()
+    checks = ask(server, "check", model=TUNED, messages=QUESTION, proof=proof)
+    assert [(check["check"], check["ok"]) for check in checks] == [("base", True), ("adapter", True), ("side", True)]
+    # The proof of another question's answer is none of this one's.
+    lied = ask(server, "check", model=LLAMA, messages=QUESTION, proof={**PROOF, "first": proof["first"]})
+    assert [check["ok"] for check in lied if check["check"] == "side"] == [False]
+
+
+def test_the_answers_come_even_where_their_scores_do_not(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broke(*_: object) -> None:
+        raise ModelLoadFailed("there is no room for both")
+
+    monkeypatch.setattr("playground.comparison.cross_scores", broke)
+    found = ask(server, "compare", models=[LLAMA, TUNED], messages=QUESTION, max_tokens=3)
+    assert (found["scores"], found["scores_problem"]) == (None, "there is no room for both")
+    assert found["parting"]
+    assert len(found["answers"]) == 2
+
+
+def test_long_answers_are_told_apart_beside_what_else_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds: in the thread that serves all, everybody would wait."""
+    threads = []
+    monkeypatch.setattr(compare_route, "difference", lambda *_: threads.append(threading.current_thread()) or [])
+    ask(server, "compare", models=[LLAMA, TUNED], messages=QUESTION, max_tokens=3, temperature=0)
+    [thread] = threads
+    assert "asyncio" in thread.name
+
+
+@pytest.mark.parametrize(
+    ("model", "text"), [(LLAMA, "a<|end|>b"), (LLAMA, "<|end|>"), (THINKER, "<think>x</think>y"), (DEMO, "<|bos|>a")]
+)
+def test_a_text_that_reads_otherwise_than_its_tokens_is_refused(server: Server, model: str, text: str) -> None:
+    refused(server.post(f"{AT}/score", {"model": model, "messages": QUESTION, "completion": text}), "completion", "ids")
+
+
+@pytest.fixture(scope="module")
+def other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A base whose tokenizer puts a special token before any text, and a fine-tune of it that is always merged."""
+    folder = tmp_path_factory.mktemp("other")
+    base = tiny.save_base("llama", folder / "base")
+    tiny.save_adapter("llama", base, folder / "tuned")
+    tokenizer = tiny.make_tokenizer()
+    before = TemplateProcessing(single="<|user|> $A", special_tokens=[("<|user|>", 1)])
+    tokenizer.backend_tokenizer.post_processor = before
+    tokenizer.save_pretrained(base)
+    models = folder / "models.yaml"
+    models.write_text("""
+models:
+  - {id: base, path: base}
+  - {id: merged, base_model: base, adapter: tuned, merge: always}
+""")
+    with serving(models, folder / "home") as running:
+        yield running
+
+
+def test_what_a_tokenizer_puts_before_any_text_is_no_part_of_an_answer(other_server: Server) -> None:
+    raw = ask(other_server, "tokenize", model="base", prompt="the fox")["tokens"]
+    assert (raw[0]["text"], raw[0]["special"]) == ("<|user|>", True)
+    found = ask(other_server, "score", model="base", messages=QUESTION, completion="the fox")
+    assert [token["id"] for token in found["tokens"]] == [token["id"] for token in raw[1:]]
+    sent = {"model": "base", "messages": QUESTION, "completion": "<|user|>the fox"}
+    refused(other_server.post(f"{AT}/score", sent), "completion", "completion_ids")
+
+
+def test_a_comparison_runs_both_sides_over_one_base(other_server: Server) -> None:
+    settings = {"messages": QUESTION, "max_tokens": 3}
+    assert ask(other_server, "completions", model="merged", **settings)["view"] == "merged"
+    found = ask(other_server, "compare", models=["base", "merged"], **settings)
+    assert [answer["view"] for answer in found["answers"]] == ["base", "attached"]
+
+
 # What they refuse
 
 BAD: list[tuple[str, dict[str, Any], str, str]] = [
@@ -147,12 +232,12 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("tokenize", {"model": LLAMA, "prompt": [1] * 400}, "prompt", "too many"),
     ("tokenize", {"messages": QUESTION}, "model", "required"),
     ("tokenize", {"model": LLAMA, "prompt": "a", "stream": True}, "stream", "no such field"),
-    ("score", {"model": LLAMA, "messages": QUESTION}, "completion", "either"),
+    ("score", {"model": LLAMA, "messages": QUESTION}, "completion", "required"),
     ("score", {"model": LLAMA, "messages": QUESTION, "completion": ""}, "completion", "must not be empty"),
     ("score", {"model": LLAMA, "messages": QUESTION, "completion_ids": []}, "completion_ids", "at least 1"),
     ("score", {"model": LLAMA, "messages": QUESTION, "completion_ids": [-1]}, "completion_ids.0", "at least 0"),
     ("score", {"model": LLAMA, "messages": QUESTION, "completion_ids": [320]}, "completion_ids", "from 0 to 319"),
-    ("score", {"model": LLAMA, "messages": QUESTION, "completion_ids": [1] * 400}, "messages", "too many"),
+    ("score", {"model": LLAMA, "messages": QUESTION, "completion_ids": [1] * 400}, "completion_ids", "too many"),
     ("score", {"model": LLAMA, "messages": QUESTION, "completion_ids": [True]}, "completion_ids.0", "whole number"),
     ("score", {"model": LLAMA, "messages": QUESTION, "completion": "a", "completion_ids": [1]}, "completion", "either"),
     (
@@ -168,7 +253,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("compare", {"models": [LLAMA, ""], "messages": QUESTION}, "models.1", "must not be empty"),
     ("compare", {"models": [LLAMA, LLAMA]}, "messages", "required"),
     ("compare", {"models": [LLAMA, TUNED], "messages": QUESTION, "strengths": [1]}, "strengths", "at least 2"),
-    ("compare", {"models": [LLAMA, TUNED], "messages": QUESTION, "strengths": [0.5, 1]}, "strength", "fine-tuned"),
+    ("compare", {"models": [LLAMA, TUNED], "messages": QUESTION, "strengths": [0.5, 1]}, "strengths", "fine-tuned"),
     ("compare", {"models": [LLAMA, TUNED], "messages": QUESTION, "strengths": [1, 5]}, "strengths.1", "at most 4"),
     ("compare", {"models": [LLAMA, TUNED], "messages": QUESTION, "temperature": 3}, "temperature", "at most 2"),
     ("compare", {"models": [LLAMA, TUNED], "messages": QUESTION, "max_tokens": 0}, "max_tokens", "at least 1"),

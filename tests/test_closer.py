@@ -133,7 +133,7 @@ def test_samples_tell_tuning_from_luck(closer: Closer) -> None:
     seed = int(closer.person.metric("left", "Seed").inner_text())
     labels = look.locator(".pg-card h4").all_inner_texts()
     assert labels == [f"{name} · seed {seed + i}" for i in range(3) for name in ("Shop demo", "shop-json")]
-    expect(look).to_contain_text(re.compile(r"Shop demo: \d of 3 differ in wording, \d+% of words agree\."))
+    expect(look).to_contain_text(re.compile(r"Shop demo: \d wordings? among 3 answers; \d+% of words agree\."))
     expect(look).to_contain_text(re.compile(r"Between the sides: \d+% of words agree\."))
     look.get_by_role("slider").fill("1")
     look.get_by_role("button", name="Run again").click()
@@ -152,6 +152,10 @@ def test_the_adapter_and_its_merge(closer: Closer) -> None:
     expect(look.locator(".pg-rows").first).to_contain_text("221,184 parameters")
     expect(look.locator(".pg-grid tbody tr")).to_have_count(7)
     expect(look.locator(".pg-grid .pg-own-10")).to_have_count(1)
+    look.locator(".pg-grid").press("ArrowRight")
+    expect(look.locator(".pg-cell-words")).to_contain_text(
+        re.compile(r"q_proj: change [\d.]+, weight [\d.]+, [\d.]+% of it")
+    )
     look.get_by_role("button", name="Compare with its merge").click()
     expect(look).to_contain_text("merged and saved in bfloat16", timeout=2 * WAIT_MS)
     expect(look).to_contain_text(re.compile(r"largest logit difference [\d.e-]+; the same \d+ greedy tokens"))
@@ -221,6 +225,41 @@ def test_the_looks_on_a_phone_in_the_dark(visit: Visit, demo_server: Server) -> 
         assert closer.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], title
 
 
+def test_a_strip_can_be_stopped_and_run_again(visit: Visit, odd_server: Server) -> None:
+    closer = Closer(visit(odd_server.url).open())
+    closer.person.pick("right", "thinker")
+    closer.run("hello")
+    look = closer.open("Samples")
+    look.get_by_role("slider").fill("8")
+    look.get_by_role("button", name="Run the samples").click()
+    look.get_by_role("button", name="Stop").click()
+    expect(look.get_by_text("Stopped").first).to_be_visible()
+    look.get_by_role("slider").fill("1")
+    look.get_by_role("button", name="Run again").click()
+    expect(look.locator(".pg-card")).to_have_count(2)
+    came(look)
+    expect(look.locator(".pg-cut")).to_have_count(0)
+
+
+def test_swapping_while_a_run_goes_on_does_nothing(closer: Closer) -> None:
+    """A click may come before the page has taken the button away; the sides must not change hands."""
+    for wait in (0, 15, 45):
+        closer.page.evaluate(
+            "wait => { document.querySelector('#compare-run').click();"
+            "setTimeout(() => document.querySelector('#swap').click(), wait); }",
+            wait,
+        )
+        closer.page.wait_for_timeout(300)
+        closer.person.expect_idle("compare")
+        for side in ("left", "right"):
+            closer.person.expect_state(side, "done")
+            name = closer.person.frame(side).locator(".pg-model").inner_text()
+            source = closer.person.frame(side).locator(".pg-source")
+            expect(source).to_contain_text(
+                "+ shop-json" if name == "shop-json" else re.compile("^shop-demo [0-9a-f]{8}$")
+            )
+
+
 # What cannot be shown says why.
 
 
@@ -249,11 +288,13 @@ def odd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     save_untrained(base, root / "untrained")
     tiny.save_adapter("llama", base, root / "biased", bias="all")
     save_other_tokens(root / "other")
+    tiny.save_base("llama", root / "thinker", template=tiny.THINKING_TEMPLATE)
     entries: list[dict[str, Any]] = [
         {"id": "tiny/llama", "path": "llama"},
         {"id": "tiny/untrained", "base_model": "tiny/llama", "adapter": "./untrained"},
         {"id": "tiny/biased", "base_model": "tiny/llama", "adapter": "./biased"},
         {"id": "tiny/other", "path": "other"},
+        {"id": "tiny/thinker", "path": "thinker"},
     ]
     file = root / "models.yaml"
     file.write_text(json.dumps({"models": entries}))

@@ -25,10 +25,10 @@ from playground.comparison import (
     AnswerScores,
     Parting,
     Said,
-    changes_nothing,
     cross_scores,
     parting,
     perplexity,
+    unchanged,
     why_nothing,
 )
 from playground.errors import InvalidRequest
@@ -508,8 +508,19 @@ def reason(bench: Bench, model: str, strength: float = 1.0) -> str:
     return why_nothing(asyncio.run(bench.playground.describe(model)), strength)
 
 
+def idle(playground: Playground, *requests: GenerationRequest) -> list[str]:
+    """The models, by their side, that began their answers as their bases do."""
+
+    async def run() -> list[str]:
+        proofs = [(await playground.complete(request)).finish.proof for request in requests]
+        found = await unchanged(playground, requests, proofs, ANYBODY)
+        return [f"{'left' if one is requests[0] else 'right'} {one.model}" for one in found]
+
+    return asyncio.run(run())
+
+
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
-def test_an_untrained_adapter_is_told_and_a_trained_one_is_not(bench: Bench, tmp_path: Path, kind: str) -> None:
+def test_an_untrained_adapter_is_told_and_a_trained_one_is_not(tmp_path: Path, kind: str) -> None:
     base = tiny.save_base(kind, tmp_path / "base")
     tiny.save_untrained_adapter(kind, base, tmp_path / "none")
     tiny.save_adapter(kind, base, tmp_path / "some")
@@ -517,44 +528,40 @@ def test_an_untrained_adapter_is_told_and_a_trained_one_is_not(bench: Bench, tmp
     entries += [{"id": name, "base_model": "base", "adapter": f"./{name}"} for name in ("none", "some")]
     playground, registry = open_door(tmp_path, entries)
     try:
-        here = Bench(playground, tmp_path)
-        plain, none, some = (here.proof(ask(model, "hello", 3)) for model in ("base", "none", "some"))
-        for pair in ((plain, none), (none, plain)):
-            assert changes_nothing(*pair)
-        assert not changes_nothing(plain, some)
-        assert not changes_nothing(none, some)
-        assert "All of its changes are zero" in reason(here, "none")
+        plain, none, some = (ask(model, "hello", 3) for model in ("base", "none", "some"))
+        assert idle(playground, plain, none) == ["right none"]
+        assert idle(playground, none, plain) == ["left none"]
+        assert idle(playground, plain, some) == []
+        assert idle(playground, none, some) == ["left none"], "no base stands beside"
+        assert "All of its changes are zero" in reason(Bench(playground, tmp_path), "none")
     finally:
         registry.close()
 
 
 def test_what_changes_nothing_and_why(bench: Bench) -> None:
-    base, again = (bench.proof(ask(LLAMA, "hello", 3)) for _ in range(2))
+    base = ask(LLAMA, "hello", 3)
     tuned, strong, none, too, faint = (
-        bench.proof(ask(f"tiny/llama-{name}", "hello", 3))
-        for name in ("tuned", "strong", "untrained", "untrained_too", "faint")
+        ask(f"tiny/llama-{name}", "hello", 3) for name in ("tuned", "strong", "untrained", "untrained_too", "faint")
     )
-    nought = bench.proof(ask("tiny/llama-strong", "hello", 3, strength=0.0))
-    assert not changes_nothing(base, again)
-    assert not changes_nothing(strong, strong)
-    for one in (tuned, strong):
-        assert not changes_nothing(base, one)
-    assert not changes_nothing(tuned, strong)
-    assert not changes_nothing(nought, strong)
-    assert none.adapter_hash != too.adapter_hash
-    half = bench.proof(ask("tiny/llama-untrained", "hello", 3, strength=0.5))
-    for pair in ((base, nought), (base, none), (none, too), (base, faint), (nought, none), (half, none)):
-        assert changes_nothing(*pair)
-    assert not changes_nothing(base, None)
-    assert not changes_nothing(None, none)
+    nought, half = replace(strong, strength=0.0), replace(none, strength=0.5)
+    for pair in ((base, base), (strong, strong), (base, tuned), (strong, base), (tuned, strong)):
+        assert idle(bench.playground, *pair) == []
+    left, right = "left tiny/llama-", "right tiny/llama-"
+    assert idle(bench.playground, nought, strong) == [f"{left}strong"]
+    assert idle(bench.playground, base, nought) == [f"{right}strong"]
+    assert idle(bench.playground, base, faint) == [f"{right}faint"]
+    assert idle(bench.playground, none, too) == [f"{left}untrained", f"{right}untrained_too"]
+    assert idle(bench.playground, half, none) == [f"{left}untrained", f"{right}untrained"]
+    assert asyncio.run(unchanged(bench.playground, [base, none], [None, None], ANYBODY)) == []
     assert reason(bench, "tiny/llama-strong", 0.0) == "Its strength is 0."
     assert "was not trained" in reason(bench, "tiny/llama-untrained")
     assert "too few steps" in reason(bench, "tiny/llama-faint")
     assert "do not show on this prompt" in reason(bench, "tiny/llama-strong")
 
 
-def test_other_bases_are_no_adapters_that_change_nothing(bench: Bench) -> None:
+def test_another_base_is_not_what_an_adapter_is_held_against(bench: Bench) -> None:
     """`ends` has the weights of `llama`; yet nothing was fine-tuned there."""
-    ends = bench.proof(ask(ENDS, "hello", 3))
-    for model in (LLAMA, "tiny/llama-untrained"):
-        assert not changes_nothing(bench.proof(ask(model, "hello", 3)), ends)
+    ends = ask(ENDS, "hello", 3)
+    assert idle(bench.playground, ask(LLAMA, "hello", 3), ends) == []
+    assert idle(bench.playground, ask("tiny/llama-tuned", "hello", 3), ends) == []
+    assert idle(bench.playground, ask("tiny/llama-untrained", "hello", 3), ends) == ["left tiny/llama-untrained"]

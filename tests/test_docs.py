@@ -66,5 +66,5 @@ def test_the_python_runs(demo_server: Server, code: str) -> None:
 
 def test_every_command_is_run() -> None:
     text = DOCS.read_text()
-    assert len(SHOWN) == text.count("```sh") == 5
+    assert len(SHOWN) == text.count("```sh") == 11
     assert len(PYTHON) == text.count("```python") == 1

@@ -14,16 +14,24 @@ from playwright.sync_api import Browser, Page, expect
 
 from playground.api.errors import MAX_BODY_BYTES
 from tests.browser import CHROMIUM, FLAGS
-from tests.server import DEMO, LLAMA, Reply, Server
+from tests.server import DEMO, JSON, LLAMA, Reply, Server
 from tests.test_api_bodies import (
     ANYTHING,
     CHAT,
+    CHECK,
+    COMPARE,
     EDGES,
+    EVERY,
+    FIDELITY,
     FIELDS,
+    LOOKS,
     PATHS,
     PLAYGROUND,
+    PROOF,
+    SCORE,
     TEXT,
     TEXT_AGAIN,
+    TOKENIZE,
     a_number,
     body,
     whole,
@@ -31,7 +39,6 @@ from tests.test_api_bodies import (
 
 Document = dict[str, Any]
 INVENTORY, MODELS, MODEL = "/api/v1/playground/models", "/v1/models", "/v1/models/{model_id}"
-LOOKS = tuple(f"/api/v1/playground/{name}" for name in ("tokenize", "score", "compare", "fidelity", "check"))
 ADAPTER = "/api/v1/playground/models/{model_id}/adapter"
 ROUTES = {("post", path) for path in (*PATHS, *LOOKS)} | {("get", ADAPTER)}
 ROUTES |= {("get", path) for path in (INVENTORY, MODELS, MODEL, "/healthz", "/metrics")}
@@ -128,17 +135,19 @@ def test_errors_are_what_the_examples_say(document: Document, server: Server):
 def test_real_errors_have_the_documented_body(document: Document, server: Server):
     schema = json_of(document["paths"][CHAT]["post"], "400")["schema"]
     replies: dict[int, list[Reply]] = {
-        400: [server.post(path, b"{") for path in PATHS],
+        400: [server.post(path, b"{") for path in EVERY] + [server.get(ADAPTER.replace("{model_id}", LLAMA))],
         404: [
             server.get(f"{MODELS}/me/nothing"),
             server.get(f"{MODELS}/"),
             server.get("/v1/nothing"),
             server.post("/v1/embeddings", {}),
             server.get("/docs/nothing"),
-            *(server.post(path, body(path, model="me/nothing")) for path in PATHS),
+            *(server.post(path, body(path, model="me/nothing")) for path in EVERY if path != COMPARE),
+            server.post(COMPARE, body(COMPARE, models=["me/nothing", LLAMA])),
+            server.get(ADAPTER.replace("{model_id}", "me/nothing")),
         ],
         405: [server.get(CHAT), server.post(MODELS, {}), server.send("DELETE", INVENTORY, None, {})],
-        413: [server.post(path, b" " * (MAX_BODY_BYTES + 1)) for path in PATHS],
+        413: [server.post(path, b" " * (MAX_BODY_BYTES + 1)) for path in EVERY],
     }
     for status, those in replies.items():
         for reply in those:
@@ -203,13 +212,14 @@ def test_what_is_asked_in_examples_of_looks_is_answered_as_documented(document: 
         reply = server.post(path, example["value"])
         assert reply.status == 200, reply.body
         assert errors_of(document, documented["schema"], reply.json()) == []
-        real = reply.json()["data"]
-        assert (
-            keys(real[0] if isinstance(real, list) else real).keys()
-            <= keys(
-                documented["example"]["data"][0] if isinstance(real, list) else documented["example"]["data"]
-            ).keys()
-        )
+
+
+@pytest.mark.parametrize("path", LOOKS)
+def test_what_looks_tell_in_examples_is_like_what_they_tell(document: Document, server: Server, path: str):
+    example = json_of(document["paths"][path]["post"], "200")["example"]
+    named = {COMPARE: {"models": [DEMO, JSON], "temperature": 0}, FIDELITY: {"model": JSON}}.get(path, {"model": DEMO})
+    proof = {"proof": {**PROOF, "base": DEMO}} if path == CHECK else {}
+    assert keys(server.post(path, body(path, **named, **proof)).json()) == keys(example)
 
 
 def test_the_adapter_is_as_documented(document: Document, server: Server):
@@ -243,10 +253,15 @@ BODIES = {
     TEXT: {"TextBody", "StreamOptions"},
     TEXT_AGAIN: {"TextBody", "StreamOptions"},
     CHAT: {"ChatBody", "ChatMessage", "TextPart", "StreamOptions", "PlainText"},
+    TOKENIZE: {"AskedBody", "TurnBody"},
+    SCORE: {"ScoreBody", "TurnBody"},
+    COMPARE: {"CompareBody", "TurnBody"},
+    FIDELITY: {"AskedBody", "TurnBody"},
+    CHECK: {"CheckBody", "TurnBody", "ProofBody", "FirstToken"},
 }
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EVERY)
 def test_bodies_are_closed_and_null_is_for_what_may_be_left_out(document: Document, path: str):
     bodies = referred(document, asked_of(document, path)["schema"])
     assert bodies.keys() == BODIES[path]
@@ -256,7 +271,7 @@ def test_bodies_are_closed_and_null_is_for_what_may_be_left_out(document: Docume
             assert (errors_of(document, field, None) == []) == (name not in one.get("required", ())), name
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", EVERY)
 def test_the_document_refuses_and_allows_what_the_server_does(document: Document, path: str):
     """As far as JSON Schema can say it: to it 1.0 is a whole number, and it knows no model's context."""
     schema = asked_of(document, path)["schema"]

@@ -6,6 +6,7 @@ compared in is left out with its reason; the answers always come.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
@@ -17,14 +18,15 @@ from pydantic import BaseModel, Field
 from playground import comparison
 from playground.api.calling import CurrentCaller
 from playground.api.documenting import QUESTION, RUNNING, answered, asked
+from playground.api.errors import renamed
 from playground.api.fields import MaxTokens, ModelId, SamplingFields, Strength, Temperature, Thinking, TurnBody, Turns
-from playground.api.insight_routes import Alternative, ProofBody
+from playground.api.insight_routes import Alternative, FirstToken, ProofBody
 from playground.api.json_bodies import JsonRoute
 from playground.api.playground_routes import EXAMPLE, Completion, completion_of
 from playground.api.scored_text import finite
 from playground.api.sse import unless_gone
-from playground.comparison import AnswerScores, Parting, Said, perplexity
-from playground.errors import InvalidRequest, PlaygroundError
+from playground.comparison import AnswerScores, Parting, Said, TokenScores, perplexity
+from playground.errors import PlaygroundError
 from playground.insight import difference, json_difference
 from playground.service import Fold, Playground
 from playground.types import DRAWN_SEEDS, Answer, Caller, GenerationRequest, TokenLogprob
@@ -59,10 +61,9 @@ class CompareBody(SamplingFields):
 
 
 class ComparedAnswer(Completion):
-    """One side's answer, its tokens, and the proof of what gave it."""
+    """One side's answer, and its tokens; an end token is not among them."""
 
     token_ids: list[int]
-    proof: ProofBody | None
 
 
 class Segment(BaseModel):
@@ -106,11 +107,14 @@ class PartingReply(BaseModel):
 
 
 class CrossScoredToken(BaseModel):
-    """A token of an answer: what it wrote, and its natural log-probability under both models."""
+    """A token of an answer: what it wrote, its natural log-probability under both models, and the first less the
+    second."""
 
+    id: int
     text: str
     own_logprob: float
     other_logprob: float
+    difference: float
 
 
 class CrossScores(BaseModel):
@@ -157,7 +161,10 @@ def compare_router(playground: Playground) -> APIRouter:
     )
     async def compare(body: CompareBody, request: Request, caller: CurrentCaller) -> ComparedReply:
         """Both models' answers to the same question, and what differs. Never streamed."""
-        return ComparedReply(data=await unless_gone(request, _compared(playground, body, caller)))
+        try:
+            return ComparedReply(data=await unless_gone(request, _compared(playground, body, caller)))
+        except PlaygroundError as error:
+            raise renamed(error, model="models", strength="strengths") from None
 
     return router
 
@@ -166,15 +173,16 @@ async def _compared(playground: Playground, body: CompareBody, caller: Caller) -
     requests = body.requests()
     answers = await _both(playground, requests, caller)
     prompts = [(await playground.render(request, caller)).token_ids for request in requests]
-    proofs = [answer.finish.proof for answer in answers]
+    idle = await comparison.unchanged(playground, requests, [answer.finish.proof for answer in answers], caller)
     compared = Compared(
         answers=[_answer(answer) for answer in answers],
         same_prompt=prompts[0] == prompts[1],
-        changes_nothing=comparison.changes_nothing(*proofs),
-        difference=_difference(*(answer.text.strip() for answer in answers)),
+        changes_nothing=bool(idle),
+        # Of long answers that have much in common it takes seconds, and others wait.
+        difference=await asyncio.to_thread(_difference, *(answer.text.strip() for answer in answers)),
     )
-    if compared.changes_nothing:
-        compared.why = await _why(playground, requests, caller)
+    if idle:
+        compared.why = await _why(playground, idle, caller)
     if body.parting:
         found, compared.parting_problem = await _or_why_not(comparison.parting(playground, requests, caller))
         compared.parting = None if found is None else _parting(found)
@@ -195,27 +203,25 @@ async def _both(playground: Playground, requests: Sequence[GenerationRequest], c
     return [fold.answer() for fold in folds]
 
 
-async def _why(playground: Playground, requests: Sequence[GenerationRequest], caller: Caller) -> str:
-    tunes = [one for one in requests if playground.status(one.model, caller).card.type == "fine-tuned"]
-    reasons = [comparison.why_nothing(await playground.describe(one.model, caller), one.strength) for one in tunes]
-    return " ".join(f"{one.model}: {reason}" for one, reason in zip(tunes, reasons, strict=True))
+async def _why(playground: Playground, idle: Sequence[GenerationRequest], caller: Caller) -> str:
+    told = [
+        f"{one.model}: {comparison.why_nothing(await playground.describe(one.model, caller), one.strength)}"
+        for one in idle
+    ]
+    return " ".join(dict.fromkeys(told))
 
 
 async def _or_why_not(finding: Awaitable[T]) -> tuple[T | None, str | None]:
     """What two models allow to be found, or why they do not."""
     try:
         return await finding, None
-    except InvalidRequest as error:
+    except PlaygroundError as error:
         return None, error.message
 
 
 def _answer(answer: Answer) -> ComparedAnswer:
-    proof = answer.finish.proof
-    return ComparedAnswer(
-        **completion_of(answer.text, answer.thinking, answer.finish).model_dump(exclude_unset=True),
-        token_ids=list(answer.token_ids),
-        proof=None if proof is None else ProofBody.of(proof),
-    )
+    completion = completion_of(answer.text, answer.thinking, answer.finish)
+    return ComparedAnswer(**completion.model_dump(exclude_unset=True), token_ids=list(answer.token_ids))
 
 
 def _said(answer: Answer) -> Said:
@@ -251,17 +257,20 @@ def _choice(token: TokenLogprob | None) -> Choice | None:
 
 
 def _cross_scores(scores: AnswerScores) -> CrossScores:
-    tokens = [
-        CrossScoredToken(text=one.piece, own_logprob=finite(one.own.logprob), other_logprob=finite(one.other.logprob))
-        for one in scores.tokens
-    ]
-    own, other = scores.own_mean, scores.other_mean
+    own, other = (None if mean is None else finite(mean) for mean in (scores.own_mean, scores.other_mean))
     return CrossScores(
-        tokens=tokens,
+        tokens=[_cross_scored(token) for token in scores.tokens],
         own_mean_logprob=own,
         own_perplexity=None if own is None else perplexity(own),
         other_mean_logprob=other,
         other_perplexity=None if other is None else perplexity(other),
+    )
+
+
+def _cross_scored(token: TokenScores) -> CrossScoredToken:
+    own, other = finite(token.own.logprob), finite(token.other.logprob)
+    return CrossScoredToken(
+        id=token.own.token_id, text=token.piece, own_logprob=own, other_logprob=other, difference=own - other
     )
 
 
@@ -279,15 +288,23 @@ _ASKED = asked(
         "scores": False,
     },
 )
-_PROOF = {"base": "playground/shop-demo", "base_hash": None, "tokenizer_hash": "8005da46", "strength": 1.0}
+_PROOF = {
+    "base": "playground/shop-demo",
+    "revision": None,
+    "base_hash": "5d2c9c0f",
+    "tokenizer_hash": "8005da46",
+    "adapter": None,
+    "adapter_hash": None,
+    "strength": 1.0,
+}
 _FIRST = [{"id": 46, "logprob": -1.24}]
 _TOP = [Alternative(id=46, text="I", logprob=-1.24)]
 
 
 def _example_answer(text: str, token_ids: list[int], **adapter: str) -> ComparedAnswer:
-    proof = ProofBody.model_validate({**_PROOF, **adapter, "first": _FIRST})
-    completion = EXAMPLE.model_copy(update={"content": text}).model_dump(exclude_unset=True)
-    return ComparedAnswer(**completion, token_ids=token_ids, proof=proof)
+    proof = ProofBody(**{**_PROOF, **adapter}, first=[FirstToken(**one) for one in _FIRST])
+    completion = EXAMPLE.model_copy(update={"content": text, "proof": proof}).model_dump(exclude_unset=True)
+    return ComparedAnswer(**completion, token_ids=token_ids)
 
 
 _EXAMPLE = ComparedReply(
@@ -317,7 +334,7 @@ _EXAMPLE = ComparedReply(
         parting_problem=None,
         scores=[
             CrossScores(
-                tokens=[CrossScoredToken(text="I", own_logprob=-1.24, other_logprob=-9.1)],
+                tokens=[CrossScoredToken(id=46, text="I", own_logprob=-1.24, other_logprob=-9.1, difference=7.86)],
                 own_mean_logprob=-1.24,
                 own_perplexity=3.46,
                 other_mean_logprob=-9.1,

@@ -91,6 +91,16 @@ def error_response(error: PlaygroundError) -> JSONResponse:
     return JSONResponse(error_body(error), error.status, headers)
 
 
+def renamed(error: PlaygroundError, **names: str) -> PlaygroundError:
+    """The same error told of the field that the client knows, where it names one of `names`."""
+    name = names.get(error.param or "")
+    if name is None:
+        return error
+    told = error.message.removeprefix(f"{error.param}: ")
+    # A new one: an engine may keep the other and raise it again.
+    return type(error)(error.message if told == error.message else f"{name}: {told}", param=name)
+
+
 class NoSuchRoute(PlaygroundError):
     """No route has this address, or not with this method; `status` is HTTP's own."""
 

@@ -5,6 +5,9 @@ Knows the service's questions and these routes' format, whose replies are wrappe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import takewhile
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -12,19 +15,23 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from playground.api.calling import CurrentCaller
 from playground.api.documenting import QUESTION, RUNNING, answered, asked
+from playground.api.errors import renamed
 from playground.api.fields import Body, ModelId, SomeText, Strength, Text, Thinking, TurnBody, Turns, broken
 from playground.api.json_bodies import JsonRoute
 from playground.api.model_routes import ModelIdPath
 from playground.api.scored_text import finite
 from playground.api.sse import unless_gone
 from playground.comparison import perplexity
-from playground.errors import InternalError, InvalidRequest
-from playground.evidence import AdapterDetails, Proof
+from playground.errors import InternalError, InvalidRequest, broken_rule
+from playground.evidence import AdapterDetails, PromptToken, Proof, Verdict
 from playground.service import Playground
-from playground.types import MAX_LOGPROBS, Caller, GenerationRequest, Sampling, TokenLogprob
+from playground.types import MAX_LOGPROBS, MAX_PROMPT_TOKENS, Caller, GenerationRequest, Sampling, TokenLogprob
 
 TokenId = Annotated[int, Field(ge=0)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS, fail_fast=True)]
+"""The first one that is wrong is told, as there may be a million."""
+SCORING = Sampling(max_tokens=0, temperature=0)
+"""No word of an answer is wanted, so that a prompt may fill the context."""
 
 
 def _as_prompt(prompt: Any) -> Any:
@@ -44,7 +51,9 @@ class AskedBody(Body):
     thinking: Thinking = False
 
     def request(self, **more: Any) -> GenerationRequest:
-        """The engine's words for it."""
+        """The engine's words for it; raises `InvalidRequest` for fields that do not go together."""
+        if self.thinking and self.messages is None:
+            raise broken_rule("thinking", True, "it is only for messages")
         turns = tuple(turn.message() for turn in self.messages or ())
         return GenerationRequest(self.model, turns, prompt=self.prompt, thinking=self.thinking, **more)
 
@@ -122,7 +131,7 @@ class Change(BaseModel):
 
 
 class Adapter(BaseModel):
-    """A fine-tune's adapter. `strength` is null where any is possible, else why only 1 is."""
+    """A fine-tune's adapter. `fixed_strength` is null where any strength is possible, else why only 1 is."""
 
     hash: str
     kind: str
@@ -217,7 +226,7 @@ def insight_router(playground: Playground) -> APIRouter:
     @router.post("/tokenize", responses={**RUNNING, **answered(_TOKENIZED)}, openapi_extra=_ASKED, **shared)
     async def tokenize(body: AskedBody, request: Request, caller: CurrentCaller) -> TokenizedReply:
         """The exact text and tokens that a model is given for a question."""
-        found = await unless_gone(request, playground.render(body.request(), caller))
+        found = await unless_gone(request, playground.render(body.request(sampling=SCORING), caller))
         tokens = [TokenizedToken(id=one.id, text=one.text, special=one.special) for one in found.tokens]
         return TokenizedReply(
             data=Tokenized(text=found.text, tokens=tokens, thinking=found.thinking, tokenizer_hash=found.tokenizer_hash)
@@ -237,9 +246,7 @@ def insight_router(playground: Playground) -> APIRouter:
     @router.post("/check", responses={**RUNNING, **answered(_CHECKED)}, openapi_extra=_CHECK, **shared)
     async def check(body: CheckBody, request: Request, caller: CurrentCaller) -> CheckReply:
         """Holds the proof of an answer against the weights and files as they are now."""
-        proof = body.proof.proof()
-        asked = body.request(strength=proof.strength)
-        found = await unless_gone(request, playground.check(asked, proof, caller))
+        found = await unless_gone(request, _checked(playground, body, caller))
         return CheckReply(data=[Finding.model_validate(one, from_attributes=True) for one in found])
 
     @router.get("/models/{model_id:path}/adapter", responses={**RUNNING, **answered(_ADAPTER)}, **shared)
@@ -250,19 +257,34 @@ def insight_router(playground: Playground) -> APIRouter:
     return router
 
 
+async def _checked(playground: Playground, body: CheckBody, caller: Caller) -> Sequence[Verdict]:
+    proof = body.proof.proof()
+    asked = body.request(sampling=SCORING, strength=proof.strength)
+    card = playground.status(body.model, caller).card
+    if proof.base != (card.base_model or card.id):
+        raise broken_rule("proof.base", proof.base, f"it must be {card.base_model or card.id}, as {card.id} is asked")
+    try:
+        return await playground.check(asked, proof, caller)
+    except InvalidRequest as error:
+        raise renamed(error, strength="proof.strength") from None
+
+
 async def _scored(playground: Playground, body: ScoreBody, caller: Caller) -> ScoredReply:
     ids = await _completion_ids(playground, body, caller)
-    sampling = Sampling(max_tokens=0, temperature=0, logprobs=body.top_logprobs)
+    sampling = replace(SCORING, logprobs=body.top_logprobs)
     asked = body.request(strength=body.strength, echo=True, continuation=ids, sampling=sampling)
+    name = "completion" if body.completion_ids is None else "completion_ids"
     try:
         echo = (await playground.complete(asked, caller)).echo
     except InvalidRequest as error:
-        if error.param != "continuation":
-            raise
-        name = "completion" if body.completion_ids is None else "completion_ids"
-        raise InvalidRequest(error.message.replace(error.param, name, 1), param=name) from error
+        if error.param in ("messages", "prompt"):
+            # Raises what is wrong with the prompt itself; where nothing is, the answer does not fit behind it.
+            await playground.render(body.request(sampling=SCORING), caller)
+        raise renamed(error, messages=name, prompt=name, continuation=name) from None
     if echo is None:
         raise InternalError("the answer came back without its scores")
+    if body.completion is not None and "".join(echo.pieces) != body.completion:
+        raise broken_rule("completion", body.completion, _OTHERWISE)
     tokens = [_scored_token(one) for one in echo.logprobs if one is not None]
     mean = sum(one.logprob for one in tokens) / len(tokens)
     return ScoredReply(data=Scored(tokens=tokens, mean_logprob=mean, perplexity=perplexity(mean)))
@@ -270,15 +292,28 @@ async def _scored(playground: Playground, body: ScoreBody, caller: Caller) -> Sc
 
 async def _completion_ids(playground: Playground, body: ScoreBody, caller: Caller) -> tuple[int, ...]:
     """The answer's tokens; of a text, those that the tokenizer makes of it alone, without what it puts before."""
-    if (body.completion is None) == (body.completion_ids is None):
-        raise InvalidRequest("completion: give either completion or completion_ids", param="completion")
+    if body.completion is None and body.completion_ids is None:
+        raise InvalidRequest("completion: it is required, or completion_ids in its place", param="completion")
+    if body.completion is not None and body.completion_ids is not None:
+        raise broken_rule("completion", body.completion, "give either completion or completion_ids, not both")
     if body.completion_ids is not None:
         return tuple(body.completion_ids)
-    tokens = (await playground.render(GenerationRequest(body.model, prompt=body.completion), caller)).tokens
-    text = body.completion or ""
-    while tokens and tokens[0].special and not text.startswith(tokens[0].text):
-        tokens = tokens[1:]
-    return tuple(token.id for token in tokens)
+    texts = (body.completion or "", "a")
+    requests = [GenerationRequest(body.model, prompt=text, sampling=SCORING) for text in texts]
+    try:
+        found, plain = [await playground.render(request, caller) for request in requests]
+    except InvalidRequest as error:
+        raise renamed(error, prompt="completion") from None
+    # A special token of the text's own is no matter of the tokenizer's: only what stands before any text goes.
+    ids = found.token_ids[_num_special(plain.tokens) :]
+    if not ids:
+        raise broken_rule("completion", body.completion, _OTHERWISE)
+    return ids
+
+
+def _num_special(tokens: Sequence[PromptToken]) -> int:
+    """How many of the first tokens are special."""
+    return len(list(takewhile(lambda token: token.special, tokens)))
 
 
 def _scored_token(one: TokenLogprob) -> ScoredToken:
@@ -300,6 +335,7 @@ def _adapter(details: AdapterDetails) -> Adapter:
     )
 
 
+_OTHERWISE = "this model's tokens for it do not read as it is written; send its tokens as completion_ids"
 _HASH = "8005da46adda903634fc7d95613c01a8a08d75419a0e5552bad93c80e1de7cbc"
 _DEMO, _TUNE = "playground/shop-demo", "playground/shop-json"
 _TOKENIZED = TokenizedReply(

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from playground.api.calling import CurrentCaller
 from playground.api.documenting import CONVERSATION, LISTING, QUESTION, RUNNING, answered, asked
 from playground.api.fields import MaxTokens, SamplingBody, Temperature, Thinking, TurnBody, Turns
+from playground.api.insight_routes import FirstToken, ProofBody
 from playground.api.json_bodies import JsonRoute
 from playground.api.sse import event_stream, unless_gone
 from playground.service import Playground
@@ -100,7 +101,8 @@ class CompletionTiming(BaseModel):
 
 class Completion(BaseModel):
     """An answer. `view` is what gave it: the base, the adapter attached to it, or a merged copy; `seed` asks for
-    it again, with the same tokens for certain where `exact_seed`; `notes` are sentences to know.
+    it again, with the same tokens for certain where `exact_seed`; `notes` are sentences to know; `proof` can be held
+    against the weights by the route `check`.
 
     In a stream `content` and `thinking` are what is new, and all else comes with the last piece.
     """
@@ -115,6 +117,7 @@ class Completion(BaseModel):
     view: View | None = None
     timing: CompletionTiming | None = None
     notes: list[str] | None = None
+    proof: ProofBody | None = None
 
 
 class CompletionReply(BaseModel):
@@ -149,10 +152,10 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def completion_of(text: str, thinking: str, finish: Finish) -> Completion:
     """An answer, or the last piece of one, as the playground's routes write it."""
-    usage, timing = finish.usage, finish.timing
+    usage, timing, proof = finish.usage, finish.timing, finish.proof
     return Completion(
         content=text,
-        **_given(thinking=thinking or None, seed=finish.seed),
+        **_given(thinking=thinking or None, seed=finish.seed, proof=proof and ProofBody.of(proof)),
         latency_ms=round(timing.total_ms, 1),
         usage=CompletionUsage(prompt_tokens=usage.num_prompt_tokens, completion_tokens=usage.num_completion_tokens),
         finish_reason=finish.reason,
@@ -219,6 +222,16 @@ EXAMPLE = Completion(
     view="base",
     timing=CompletionTiming(load_ms=0.1, queued_ms=0.2, first_token_ms=31.0, decode_ms=180.2),
     notes=[],
+    proof=ProofBody(
+        base="playground/shop-demo",
+        revision=None,
+        base_hash="5d2c9c0fa4b6",
+        tokenizer_hash="0b9e3a71c8d2",
+        adapter=None,
+        adapter_hash=None,
+        strength=1.0,
+        first=[FirstToken(id=58, logprob=-0.21)],
+    ),
 )
 """For the documentation: an answer, also as one side of a comparison."""
 _ASKED = asked(

@@ -76,15 +76,20 @@ def first_of(model: Any, token_ids: Sequence[int]) -> First:
 
 
 def fidelity(
-    model: Any, view: Any, adapter: Adapter, token_ids: Sequence[int], end_ids: frozenset[int]
+    model: Any, view: Any, adapter: Adapter, token_ids: Sequence[int], end_ids: frozenset[int], room: int
 ) -> list[Fidelity]:
     """`adapter` by row over `model` against `view`, its merge in the base's dtype, and against a copy of that in
-    bfloat16, as a merge is commonly saved, where the base is not in bfloat16 itself."""
+    bfloat16, as a merge is commonly saved, where the base is not in bfloat16 itself. `room` is how many tokens the
+    context still holds."""
+    num_greedy = max(1, min(NUM_GREEDY, room))
     name = str(model.dtype).removeprefix("torch.")
     ways = {f"merged in {name}": view}
     if model.dtype != torch.bfloat16:
         ways["merged and saved in bfloat16"] = _saved_in_bfloat16(view)
-    return [_against(way, _Run(model, adapter), _Run(other, None), token_ids, end_ids) for way, other in ways.items()]
+    return [
+        _against(way, _Run(model, adapter, end_ids, num_greedy), _Run(other, None, end_ids, num_greedy), token_ids)
+        for way, other in ways.items()
+    ]
 
 
 def _saved_in_bfloat16(view: Any) -> Any:
@@ -105,22 +110,23 @@ def _saved_in_bfloat16(view: Any) -> Any:
 class _Run:
     """One way to run a fine-tune, a piece of a prompt or a greedy token at a time."""
 
-    def __init__(self, model: Any, adapter: Adapter | None) -> None:
+    def __init__(self, model: Any, adapter: Adapter | None, end_ids: frozenset[int], num_greedy: int) -> None:
         self._stepper, self._lane = TorchStepper(model), Lane(adapter, 1.0)
+        self._end_ids, self._num_greedy = end_ids, num_greedy
 
     def read(self, token_ids: Sequence[int]) -> torch.Tensor:
         """The logits at each of the tokens, on the CPU."""
         return self._stepper.prefill(self._lane, token_ids, num_logits=len(token_ids)).cpu()
 
-    def answer(self, first_id: int, end_ids: frozenset[int]) -> list[int]:
-        """The greedy answer, `NUM_GREEDY` tokens at most, with its end."""
+    def answer(self, first_id: int) -> list[int]:
+        """The greedy answer, with its end."""
         answer = [first_id]
-        while len(answer) < NUM_GREEDY and answer[-1] not in end_ids:
+        while len(answer) < self._num_greedy and answer[-1] not in self._end_ids:
             answer.append(int(self._stepper.step([self._lane], answer[-1:])[0].argmax()))
         return answer
 
 
-def _against(way: str, one: _Run, other: _Run, token_ids: Sequence[int], end_ids: frozenset[int]) -> Fidelity:
+def _against(way: str, one: _Run, other: _Run, token_ids: Sequence[int]) -> Fidelity:
     """Piece by piece: all logits of a long prompt at once would take gigabytes."""
     largest, last = 0.0, torch.zeros(2, 1)
     for start in range(0, len(token_ids), decoding.CHUNK_TOKENS):
@@ -128,7 +134,7 @@ def _against(way: str, one: _Run, other: _Run, token_ids: Sequence[int], end_ids
         ours, theirs = one.read(piece), other.read(piece)
         largest = max(largest, float((ours - theirs).abs().max()))
         last = torch.stack([ours[-1], theirs[-1]])
-    answers = [run.answer(int(logits.argmax()), end_ids) for run, logits in zip((one, other), last, strict=True)]
+    answers = [run.answer(int(logits.argmax())) for run, logits in zip((one, other), last, strict=True)]
     pairs = list(zip(*answers, strict=False))
     parts_after = next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), None)
     return Fidelity(way, largest, parts_after, len(pairs))

@@ -180,7 +180,9 @@ class LocalEngine:
         prompt = self._prompt(card, request)
         with self._changing_modules:
             view = merged_view(model, tune.adapter)
-        return checking.fidelity(model, view, tune.adapter, prompt.token_ids, self._manners[card.id].end_ids)
+        manner = self._manners[card.id]
+        room = manner.context_length - len(prompt.token_ids)
+        return checking.fidelity(model, view, tune.adapter, prompt.token_ids, manner.end_ids, room)
 
     def memory_bytes(self) -> int:
         """Base, adapters and merged views, in bytes."""

@@ -33,6 +33,7 @@ Object.assign(playground, (() => {
       const problem = make("div", "pg-problem");
       problem.setAttribute("role", "alert");
       const node = make("section", "pg-look", waiting, problem, body);
+      node.setAttribute("role", "tabpanel");
       element.querySelector(".pg-mount").replaceChildren(node);
       const press = (count = null) => trigger("submit", { count });
       const tools = { press, stop: () => trigger("stop") };
@@ -85,37 +86,47 @@ Object.assign(playground, (() => {
     tip.style.top = `${below ? box.bottom + 6 : Math.max(8, box.top - 6 - tip.offsetHeight)}px`;
   }
 
+  // Cells that a mouse, a finger or the arrow keys go through; `show` hears of each, and of null at the end.
+  function explore(node, cells, width, label, show) {
+    node.tabIndex = 0;
+    node.setAttribute("role", "group");
+    node.setAttribute("aria-label", `${label}; arrow keys go from one to the next`);
+    let at = -1;
+    const go = (index) => {
+      cells[at]?.classList.remove("pg-at");
+      at = index ?? at;
+      if (index == null) return show(null);
+      cells[at].classList.add("pg-at");
+      show(cells[at]);
+    };
+    const places = new Map(cells.map((cell, i) => [cell, i]));
+    const under = (event) => places.has(event.target) && go(places.get(event.target));
+    node.addEventListener("mouseover", under);
+    node.addEventListener("click", under);
+    node.addEventListener("mouseleave", () => go(null));
+    node.addEventListener("blur", () => go(null));
+    node.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: width, ArrowUp: -width }[event.key];
+      if (event.key === "Escape") go(null);
+      if (!step) return;
+      event.preventDefault();
+      go(Math.max(0, Math.min(cells.length - 1, at + step)));
+    });
+  }
+
   function heatMap({ tokens, models }) {
     const map = make("div", "pg-heat");
-    map.tabIndex = 0;
-    map.setAttribute("aria-label", "Tokens of the answer; arrow keys go from one to the next");
-    let at = -1;
+    const spans = [];
     tokens.forEach((token, i) => {
       if (!token[0]) return;
       const difference = token[1] - token[2];
       const shade = Math.min(SHADES, Math.round((Math.abs(difference) / FULL_SHADE) * SHADES));
       const span = make("span", shade ? `pg-${difference > 0 ? "own" : "other"}-${shade}` : "", token[0]);
       span.dataset.i = i;
-      map.append(span);
+      spans.push(span);
     });
-    const show = (span) => {
-      map.querySelector(".pg-at")?.classList.remove("pg-at");
-      if (!span) return void (tip.hidden = true);
-      at = [...map.children].indexOf(span);
-      span.classList.add("pg-at");
-      showTip(span, tokens[span.dataset.i], models);
-    };
-    map.addEventListener("mouseover", (event) => event.target !== map && show(event.target));
-    map.addEventListener("click", (event) => event.target !== map && show(event.target));
-    map.addEventListener("mouseleave", () => show(null));
-    map.addEventListener("blur", () => show(null));
-    map.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (event.key === "Escape") show(null);
-      if (!step) return;
-      event.preventDefault();
-      show(map.children[Math.max(0, Math.min(map.children.length - 1, at + step))]);
-    });
+    map.append(...spans);
+    explore(map, spans, 1, "Tokens of the answer", (span) => (span ? showTip(span, tokens[span.dataset.i], models) : (tip.hidden = true)));
     return map;
   }
 
@@ -173,10 +184,11 @@ Object.assign(playground, (() => {
 
   const strip = look((body, value, { press, stop }) => {
     let cards = body.querySelector(".pg-cards");
-    if (!cards || value.status !== "running") {
+    if (!cards || value.status !== "running" || !cards.dataset.running) {
       const wish = value.max ? counter(value.count, value.max) : null;
       const run = value.status === "running" ? action("Stop", stop) : action(value.run ?? "Run again", () => press(wish?.count()));
       cards = make("div", "pg-cards");
+      if (value.status === "running") cards.dataset.running = "";
       body.replaceChildren(paragraph(value.hint, "pg-hint"), make("div", "pg-actions", ...(wish && value.status !== "running" ? [wish.node] : []), run), ...(value.summary ?? []).map((line) => paragraph(line)), cards);
     }
     cards.style.setProperty("--pg-columns", value.columns ?? 1);
@@ -192,23 +204,27 @@ Object.assign(playground, (() => {
   // The adapter
 
   function grid({ kinds, layers, grid, largest }) {
+    const cells = [];
     const cell = (found) => {
       const node = make("td");
-      if (!found) return node;
-      const shade = largest ? Math.round((found[0] / largest) * SHADES) : 0;
-      node.className = shade ? `pg-own-${shade}` : "pg-none";
-      node.title = found[1];
+      const shade = found && largest ? Math.round((found[0] / largest) * SHADES) : 0;
+      node.className = shade ? `pg-own-${shade}` : found ? "pg-none" : "";
+      node.dataset.words = found ? found[1] : "";
+      cells.push(node);
       return node;
     };
     const head = make("tr", "", make("th", "", "Layer"), ...layers.map((layer) => make("th", "", String(layer))));
     const lines = kinds.map((kind, i) => make("tr", "", make("th", "", kind), ...grid[i].map(cell)));
     const table = make("table", "pg-grid", make("thead", "", head), make("tbody", "", ...lines));
-    return make("div", "pg-table", table);
+    const words = make("p", "pg-cell-words", "\u00a0");
+    words.setAttribute("role", "status");
+    explore(table, cells, layers.length, "Changed weights by layer", (found) => (words.textContent = found?.dataset.words || "\u00a0"));
+    return [make("div", "pg-table", table), words];
   }
 
   const drawAdapters = sides((side) => [
     rows(side.rows),
-    ...(side.kinds.length ? [paragraph(side.summary), grid(side)] : []),
+    ...(side.kinds.length ? [paragraph(side.summary), ...grid(side)] : []),
     ...side.others.map(([module, ratio]) => paragraph(`${module}: the change is ${percent(ratio)} of the weight.`)),
     ...(side.fidelity.length ? [rows(side.fidelity)] : []),
   ]);
@@ -246,7 +262,10 @@ Object.assign(playground, (() => {
     tabs.hidden = true;
 
     function turn(tab, name) {
-      for (const other of tabs.children) other.setAttribute("aria-selected", other === tab);
+      for (const other of tabs.children) {
+        other.setAttribute("aria-selected", other === tab);
+        other.tabIndex = other === tab ? 0 : -1;
+      }
       shown.textContent = `[id^="look-"]:not(#look-${name}) { display: none; }`;
       tab.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
@@ -256,6 +275,7 @@ Object.assign(playground, (() => {
         trigger("select", { name });
       }, "pg-tab");
       tab.setAttribute("role", "tab");
+      tab.setAttribute("aria-controls", `look-${name}`);
       tabs.append(tab);
     }
     tabs.addEventListener("keydown", (event) => {

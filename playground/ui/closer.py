@@ -6,7 +6,7 @@ Knows the components and when a look is due; what it shows is the look's affair.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.events import Dependency
 
+from playground.errors import PlaygroundError
 from playground.ui import look_views as views
 from playground.ui import looks
 from playground.ui.composer import Updates, listen
@@ -106,9 +107,9 @@ def wire(
     turned = listen(these.head.select, on.turn, {state}, {state}, queue=False)
     for event in (opened, turned, *events):
         event.then(on.look, {state}, every, show_progress="hidden", api_visibility="private")
-    for frame in these.frames.values():
-        listen(frame.submit, on.press, {state}, {frame})
-        listen(frame.stop, on.stop, {state}, {state}, queue=False)
+    for name, frame in these.frames.items():
+        listen(frame.submit, on.press(name), {state}, {frame})
+        listen(frame.stop, on.stop(name), {state}, {state}, queue=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +122,31 @@ class _Handlers:
     playground: Playground
 
     async def look(self, values: Mapping[Any, Any]) -> AsyncIterator[Updates]:
-        async with aclosing(self._look(self._looking(values))) as updates:
+        looking = self._looking(values)
+        async with aclosing(self._look(looking, looking.name)) as updates:
             async for update in updates:
                 yield update
 
-    async def press(self, values: Mapping[Any, Any], event: gr.EventData) -> AsyncIterator[Updates]:
-        count = event.count if isinstance(event.count, int) else looks.SAMPLES
-        async with aclosing(self._look(self._looking(values), pressed=True, count=count)) as updates:
-            async for update in updates:
-                yield update
+    def press(self, name: str) -> Callable[..., AsyncIterator[Updates]]:
+        async def press(values: Mapping[Any, Any], event: gr.EventData) -> AsyncIterator[Updates]:
+            count = event.count if isinstance(event.count, int) else looks.SAMPLES
+            async with aclosing(self._look(self._looking(values), name, pressed=True, count=count)) as updates:
+                async for update in updates:
+                    yield update
+
+        return press
 
     async def turn(self, values: Mapping[Any, Any], event: gr.EventData) -> Updates:
         if event.name in LOOKS:
             self._looking(values).name = event.name
         return {self.state: gr.skip()}
 
-    async def stop(self, values: Mapping[Any, Any]) -> Updates:
-        looking = self._looking(values)
-        looking.sessions[looking.name].stop()
-        return {self.state: gr.skip()}
+    def stop(self, name: str) -> Callable[..., Awaitable[Updates]]:
+        async def stop(values: Mapping[Any, Any]) -> Updates:
+            self._looking(values).sessions[name].stop()
+            return {self.state: gr.skip()}
+
+        return stop
 
     async def fold(self, values: Mapping[Any, Any]) -> Updates:
         self._looking(values).open = False
@@ -153,15 +160,19 @@ class _Handlers:
         return self.looking_of(values[self.state])
 
     async def _look(
-        self, looking: Looking, *, pressed: bool = False, count: int = looks.SAMPLES
+        self, looking: Looking, name: str, *, pressed: bool = False, count: int = looks.SAMPLES
     ) -> AsyncGenerator[Updates, None]:
-        name, run = looking.name, looking.run
-        frame = self.these.frames[name]
+        run, frame = looking.run, self.these.frames[name]
         if run is None or not looking.open or (name in looking.shown and not pressed):
             yield {frame: gr.skip()}
             return
         looking.shown.add(name)
-        found = LOOKS[name].find(Asked(run, self.playground, looking.sessions[name], pressed, count))
+        try:
+            found = LOOKS[name].find(Asked(run, self.playground, looking.sessions[name], pressed, count))
+        except PlaygroundError as error:
+            # A model that was there for the run may have gone.
+            yield {frame: _sent(views.failed(error))}
+            return
         async with aclosing(_while_it_counts(looking, name, found)) as shown:
             async for view in shown:
                 yield {frame: _sent(view)}

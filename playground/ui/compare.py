@@ -47,8 +47,7 @@ class Comparison(Session):
 
     def run_of(self, caller: Caller) -> looks.Run:
         """What a closer look is at."""
-        names = [f"{side} · {answer.model}" for side, answer in zip(SIDES, self.answers, strict=True)]
-        return looks.Run(tuple(self.requests), tuple(self.answers), names, caller)
+        return looks.Run(tuple(self.requests), tuple(self.answers), SIDES, caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +129,9 @@ def wire(tab: Compare, settings: Controls, playground: Playground) -> list[Depen
 
     async def swap(values: Mapping[Any, Any], request: gr.Request) -> Updates:
         session: Comparison = values[tab.session]
-        session.answers.reverse()
-        session.requests.reverse()
+        if session.busy:
+            return box.unchanged()
+        session.answers, session.requests = session.answers[::-1], session.requests[::-1]
         session.looking.turn_to(session.run_of(caller_of(request)) if session.answers else None)
         models = playground.models(caller_of(request))
         return {

@@ -18,6 +18,7 @@ from playground.types import Finish, TokenLogprob
 from playground.ui.catalog_view import size
 from playground.ui.streaming import VIEWS, LiveAnswer, View, explain
 
+MAX_MATCHED = 1500
 UNLIKELY = 0.01
 """A token that a model gives less than this is one that it would hardly have said."""
 Row = tuple[str, str]
@@ -64,12 +65,20 @@ def prompts_view(names: Sequence[str], sides: Sequence[Rendered]) -> View:
 
 
 def _alone(left: Sequence[int], right: Sequence[int]) -> tuple[set[int], set[int]]:
-    """The places of each side that the other side lacks."""
+    """The places of each side that the other side lacks. Beyond `MAX_MATCHED` tokens a side, only the common start and
+    end are told from the rest: matching takes time by the square."""
+    shortest = min(len(left), len(right))
+    start = next((i for i in range(shortest) if left[i] != right[i]), shortest)
+    rest = shortest - start
+    end = next((i for i in range(rest) if left[-1 - i] != right[-1 - i]), rest)
+    left, right = left[start : len(left) - end], right[start : len(right) - end]
+    if max(len(left), len(right)) > MAX_MATCHED:
+        return set(range(start, start + len(left))), set(range(start, start + len(right)))
     places: tuple[set[int], set[int]] = (set(), set())
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         if tag != "equal":
-            places[0].update(range(i1, i2))
-            places[1].update(range(j1, j2))
+            places[0].update(range(start + i1, start + i2))
+            places[1].update(range(start + j1, start + j2))
     return places
 
 
@@ -108,7 +117,7 @@ def _means(scores: AnswerScores, own: str, other: str) -> list[Row]:
 def _mean(mean: float) -> str:
     spread = perplexity(mean)
     shown = f"{spread:,.0f}" if 100 <= spread < 1e9 else f"{spread:.3g}"
-    return f"{mean:.2f} mean log-probability, perplexity {shown}"
+    return f"{mean:z.2f} mean log-probability, perplexity {shown}"
 
 
 def _scored(piece: str, own: TokenLogprob, other: TokenLogprob) -> list[object]:
@@ -168,7 +177,8 @@ def samples_summary(names: Sequence[str], sides: Sequence[Sequence[str]], greedy
     for name, texts in zip(names, sides, strict=True):
         within = agreement(texts)
         if within is not None:
-            told.append(f"{name}: {len(set(texts))} of {len(texts)} differ in wording, {within:.0%} of words agree.")
+            wordings = _count(len(set(texts)), "wording")
+            told.append(f"{name}: {wordings} among {len(texts)} answers; {within:.0%} of words agree.")
     between = agreement_between(*sides)
     if between is not None:
         told.append(f"Between the sides: {between:.0%} of words agree.")
@@ -195,14 +205,16 @@ def _adapter(name: str, details: AdapterDetails) -> View:
         ("Kind", details.kind),
         ("Rank", _numbers(details.ranks)),
         ("Alpha", _numbers(details.alphas)),
+        ("Targets", ", ".join(details.targets)),
         ("Size", f"{details.num_parameters:,} parameters, {size(details.num_bytes)}"),
         ("Trained on", trained_on + revision),
         ("Strength", "1 alone: " + details.scalable if details.scalable else "any"),
         ("SHA-256", details.hash),
     ]
-    kinds = list(dict.fromkeys(change.kind for change in details.changes if change.layer is not None))
-    layers = sorted({change.layer for change in details.changes if change.layer is not None})
-    by_place = {(change.kind, change.layer): change for change in details.changes}
+    numbered = [change for change in details.changes if change.layer is not None]
+    kinds = list(dict.fromkeys(_place_in_layer(change) for change in numbered))
+    layers = sorted({change.layer for change in numbered if change.layer is not None})
+    by_place = {(_place_in_layer(change), change.layer): change for change in numbered}
     grid = [[_cell(by_place.get((kind, layer))) for layer in layers] for kind in kinds]
     others = [[change.module, *_known_cell(change)] for change in details.changes if change.layer is None]
     largest = max((change.ratio for change in details.changes), default=0.0)
@@ -215,8 +227,14 @@ def _adapter(name: str, details: AdapterDetails) -> View:
         "grid": grid,
         "others": others,
         "largest": largest,
-        "summary": f"Darkest: the change is {largest:.1%} of the weight it changes." if largest else "Nothing changes.",
+        "summary": f"Strongest: the change is {largest:.1%} of the weight it changes."
+        if largest
+        else "Nothing changes.",
     }
+
+
+def _place_in_layer(change: ModuleChange) -> str:
+    return change.module.partition(f".{change.layer}.")[2]
 
 
 def _cell(change: ModuleChange | None) -> list[object] | None:

@@ -32,18 +32,27 @@ RUN_FIRST = "Run a prompt first."
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was run and what came of it: two sides, left first."""
+    """What was run and what came of it, left side first."""
 
     requests: Sequence[GenerationRequest]
     answers: Sequence[LiveAnswer]
-    names: Sequence[str]
+    sides: Sequence[str]
     caller: Caller
+
+    @property
+    def names(self) -> list[str]:
+        """The sides with their models."""
+        return [f"{side} · {model}" for side, model in zip(self.sides, self._models(), strict=True)]
 
     @property
     def models(self) -> list[str]:
         """The sides' models; told apart where both are the same."""
-        names = [answer.model for answer in self.answers]
-        return names if names[0] != names[1] else list(self.names)
+        models = self._models()
+        return models if models[0] != models[1] else self.names
+
+    def _models(self) -> list[str]:
+        pairs = zip(self.answers, self.requests, strict=True)
+        return [a.model if r.strength == 1 else f"{a.model} at {r.strength:g}" for a, r in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +70,34 @@ class Asked:
 def prompts(asked: Asked) -> Views:
     """What each side was really sent."""
     run = asked.run
-    rendering = _each(asked.playground.render(request, run.caller) for request in run.requests)
-    return _found(rendering, lambda sides: views.prompts_view(run.names, sides))
+
+    async def find() -> View:
+        sides = await _each(asked.playground.render(request, run.caller) for request in run.requests)
+        return await asyncio.to_thread(views.prompts_view, run.names, sides)
+
+    return _found(find())
 
 
 def scores(asked: Asked) -> Views:
     """Each answer under the other model."""
     run = asked.run
     said = [Said(tuple(answer.token_ids), answer.text, tuple(answer.thought)) for answer in run.answers]
-    scoring = comparison.cross_scores(asked.playground, run.requests, said, run.caller)
-    return _found(scoring, lambda found: views.scores_view(run.names, run.models, found))
+
+    async def find() -> View:
+        found = await comparison.cross_scores(asked.playground, run.requests, said, run.caller)
+        return await asyncio.to_thread(views.scores_view, run.names, run.models, found)
+
+    return _found(find())
 
 
 def parting(asked: Asked) -> Views:
     """Where the greedy answers part."""
     run = asked.run
-    seeking = comparison.parting(asked.playground, run.requests, run.caller)
-    return _found(seeking, lambda found: views.parting_view(run.names, found))
+
+    async def find() -> View:
+        return views.parting_view(run.names, await comparison.parting(asked.playground, run.requests, run.caller))
+
+    return _found(find())
 
 
 def strengths(asked: Asked) -> Views:
@@ -102,7 +122,7 @@ def samples(asked: Asked) -> Views:
     if not asked.pressed:
         return _once(views.idle(hint) | extra | {"run": "Run the samples"})
     labelled = [
-        (f"{name} · seed {_seed(request) + i}", _reseeded(request, _seed(request) + i))
+        (f"{name} · seed {_seed(request, i)}", _reseeded(request, _seed(request, i)))
         for i in range(count)
         for name, request in zip(run.models, run.requests, strict=True)
     ]
@@ -147,7 +167,7 @@ def adapter(asked: Asked) -> Views:
         merging = _each(playground.fidelity(replace(request, strength=1.0), run.caller) for request, _ in tunes)
         return views.adapter_view(found, await merging)
 
-    return _found(find(), lambda view: view)
+    return _found(find())
 
 
 def proof(asked: Asked) -> Views:
@@ -166,21 +186,19 @@ def proof(asked: Asked) -> Views:
         verdicts = await _each(playground.check(request, one, run.caller) for request, one in pairs)
         return views.proof_view(run.names, finishes, flagged, verdicts)
 
-    return _found(find(), lambda view: view)
+    return _found(find())
 
 
 async def flag(run: Run, playground: Playground) -> str:
     """A sentence where a fine-tune that was run changes nothing, with the likeliest reason; else nothing."""
     proofs = [answer.finish.proof if answer.finish else None for answer in run.answers]
-    if not comparison.changes_nothing(*proofs):
-        return ""
+    idle = await comparison.unchanged(playground, run.requests, proofs, run.caller)
     told = []
-    for request, one in zip(run.requests, proofs, strict=True):
-        if one is not None and one.adapter is not None:
-            details = await playground.describe(request.model, run.caller)
-            name = playground.status(request.model, run.caller).card.name
-            told.append(f"{name} changes nothing here. {comparison.why_nothing(details, one.strength)}")
-    return " ".join(told)
+    for request in idle:
+        details = await playground.describe(request.model, run.caller)
+        name = playground.status(request.model, run.caller).card.name
+        told.append(f"{name} changes nothing here. {comparison.why_nothing(details, request.strength)}")
+    return " ".join(dict.fromkeys(told))
 
 
 def _cards(asked: Asked) -> list[tuple[GenerationRequest, ModelCard]]:
@@ -194,9 +212,10 @@ def _of_step(card: ModelCard) -> str:
     return f"step {card.step}" if card.step is not None else f"{card.name} · end"
 
 
-def _seed(request: GenerationRequest) -> int:
+def _seed(request: GenerationRequest, number: int) -> int:
     assert request.sampling.seed is not None, "both sides of a run have one seed"
-    return request.sampling.seed
+    # 64 bits hold every seed, so the last ones go on from the first.
+    return (request.sampling.seed + number + 2**63) % 2**64 - 2**63
 
 
 def _reseeded(request: GenerationRequest, seed: int) -> GenerationRequest:
@@ -208,15 +227,15 @@ async def _each(questions: Iterable[Awaitable[T]]) -> list[T]:
     return [await question for question in questions]
 
 
-async def _found(seeking: Awaitable[T], view_of: Callable[[T], View]) -> Views:
-    """A view at least every `HEARTBEAT_SECONDS` while something is sought, then what was found or went wrong."""
+async def _found(seeking: Awaitable[View]) -> Views:
+    """A view at least every `HEARTBEAT_SECONDS` while one is sought, then what was found or went wrong."""
     task = asyncio.ensure_future(seeking)
     try:
         while not task.done():
             yield views.working()
             await asyncio.wait({task}, timeout=HEARTBEAT_SECONDS)
         try:
-            yield view_of(task.result())
+            yield task.result()
         except PlaygroundError as error:
             yield views.failed(error)
     finally:
