@@ -123,7 +123,7 @@ async def cross_scores(
         for asked in (requests[i], requests[1 - i])
         if one.token_ids
     ]
-    echoes = iter(await _echoes(playground, scoring, caller))
+    echoes = iter([answer.echo for answer in await playground.complete_all(scoring, caller)])
     return tuple(_scores(one, next(echoes), next(echoes)) if one.token_ids else AnswerScores(()) for one in said)
 
 
@@ -225,19 +225,10 @@ def _parted(left: _Greedy, right: _Greedy) -> Parting | None:
     return None
 
 
-async def _echoes(playground: Playground, requests: Sequence[GenerationRequest], caller: Caller) -> list[Echo]:
-    echoes: dict[int, Echo] = {}
-    async with aclosing(playground.stream_all(requests, caller)) as items:
-        async for index, item in items:
-            if isinstance(item, PlaygroundError):
-                raise item
-            if isinstance(item, Echo):
-                echoes[index] = item
-    return [echoes[index] for index in range(len(requests))]
-
-
-def _scores(said: Said, own: Echo, other: Echo) -> AnswerScores:
+def _scores(said: Said, own: Echo | None, other: Echo | None) -> AnswerScores:
     """The tokens that wrote the answer's text: not its thinking, nor a stop string's tokens after it."""
+    assert own is not None
+    assert other is not None
     tokens: list[TokenScores] = []
     num_left = len(said.text)
     thought = said.thought or (False,) * len(said.token_ids)

@@ -75,6 +75,14 @@ def json_difference(left: str, right: str) -> list[FieldDifference] | None:
     return [_compare(name, lefts, rights) for name in fields]
 
 
+def common_ends(lefts: Sequence[object], rights: Sequence[object]) -> tuple[int, int]:
+    """How many of the first, and of the last of the rest, are the same on both sides."""
+    shortest = min(len(lefts), len(rights))
+    start = next((i for i in range(shortest) if lefts[i] != rights[i]), shortest)
+    rest = shortest - start
+    return start, next((i for i in range(rest) if lefts[-1 - i] != rights[-1 - i]), rest)
+
+
 def is_json(text: str) -> bool:
     """Whether the text is a JSON object or array, in a code fence or bare."""
     return _json(text) is not None
@@ -100,10 +108,7 @@ def _key(piece: str) -> str:
 def _opcodes(lefts: list[str], rights: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
     if max(len(lefts), len(rights)) <= MAX_PIECES:
         return SequenceMatcher(None, lefts, rights, autojunk=False).get_opcodes()
-    shortest = min(len(lefts), len(rights))
-    start = next((i for i in range(shortest) if lefts[i] != rights[i]), shortest)
-    rest = shortest - start
-    end = next((i for i in range(rest) if lefts[-1 - i] != rights[-1 - i]), rest)
+    start, end = common_ends(lefts, rights)
     left_end, right_end = len(lefts) - end, len(rights) - end
     spans = [
         ("equal", 0, start, 0, start),

@@ -187,6 +187,16 @@ class Playground:
                 fold.add(event)
         return fold.answer()
 
+    async def complete_all(self, requests: Sequence[GenerationRequest], caller: Caller = ANYBODY) -> list[Answer]:
+        """Several answers asked for at the same time, whole; raises the first error, which ends the others."""
+        folds = [Fold() for _ in requests]
+        async with contextlib.aclosing(self.stream_all(requests, caller)) as items:
+            async for index, item in items:
+                if isinstance(item, PlaygroundError):
+                    raise item
+                folds[index].add(item)
+        return [fold.answer() for fold in folds]
+
     async def render(self, request: GenerationRequest, caller: Caller = ANYBODY) -> Rendered:
         """What a model would really be given for a request."""
         card = self._asked(request, caller)

@@ -9,7 +9,7 @@ import copy
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from playground.errors import PlaygroundError, broken_rule
@@ -142,6 +142,13 @@ class Sampling:
         for token_id, bias in self.logit_bias.items():
             _require(_is_int(token_id) and token_id >= 0, "logit_bias", token_id, "keys must be token ids")
             _require(_is_number(bias) and -100 <= bias <= 100, "logit_bias", bias, "it must be in -100 to 100")
+
+    def of_choice(self, number: int) -> Sampling:
+        """For one of several answers to a prompt: the same seed whatever is asked beside it."""
+        if self.seed is None:
+            return self
+        # 64 bits hold every seed, so the last ones go on from the first.
+        return replace(self, seed=(self.seed + number + 2**63) % 2**64 - 2**63)
 
     def _check_lengths(self) -> None:
         _require(

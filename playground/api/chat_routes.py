@@ -27,7 +27,6 @@ from playground.api.fields import (
     broken,
     includes_usage,
     require_streaming,
-    seeded,
 )
 from playground.api.json_bodies import JsonRoute
 from playground.api.replies import Answers, TotalUsage, new_id, now
@@ -118,7 +117,7 @@ class ChatBody(SamplingBody):
         asked = GenerationRequest(
             self.model, messages, sampling=sampling, thinking=self.thinking, strength=self.strength
         )
-        return [asked.drawn_by(seeded(sampling, choice)) for choice in range(self.n)]
+        return [asked.drawn_by(sampling.of_choice(choice)) for choice in range(self.n)]
 
     def _max_tokens(self) -> int:
         older, newer = self.max_tokens, self.max_completion_tokens

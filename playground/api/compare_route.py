@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Sequence
-from contextlib import aclosing
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Request
@@ -28,7 +27,7 @@ from playground.api.sse import unless_gone
 from playground.comparison import AnswerScores, Parting, Said, TokenScores, perplexity
 from playground.errors import PlaygroundError
 from playground.insight import difference, json_difference
-from playground.service import Fold, Playground
+from playground.service import Playground
 from playground.types import DRAWN_SEEDS, Answer, Caller, GenerationRequest, TokenLogprob
 
 T = TypeVar("T")
@@ -171,7 +170,7 @@ def compare_router(playground: Playground) -> APIRouter:
 
 async def _compared(playground: Playground, body: CompareBody, caller: Caller) -> Compared:
     requests = body.requests()
-    answers = await _both(playground, requests, caller)
+    answers = await playground.complete_all(requests, caller)
     prompts = [(await playground.render(request, caller)).token_ids for request in requests]
     idle = await comparison.unchanged(playground, requests, [answer.finish.proof for answer in answers], caller)
     compared = Compared(
@@ -191,16 +190,6 @@ async def _compared(playground: Playground, body: CompareBody, caller: Caller) -
         scores, compared.scores_problem = await _or_why_not(comparison.cross_scores(playground, requests, said, caller))
         compared.scores = None if scores is None else [_cross_scores(one) for one in scores]
     return compared
-
-
-async def _both(playground: Playground, requests: Sequence[GenerationRequest], caller: Caller) -> list[Answer]:
-    folds = [Fold() for _ in requests]
-    async with aclosing(playground.stream_all(requests, caller)) as items:
-        async for index, item in items:
-            if isinstance(item, PlaygroundError):
-                raise item
-            folds[index].add(item)
-    return [fold.answer() for fold in folds]
 
 
 async def _why(playground: Playground, idle: Sequence[GenerationRequest], caller: Caller) -> str:

@@ -7,7 +7,6 @@ field that was left out. Refuses to know what a route does with them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -181,11 +180,3 @@ def require_streaming(options: StreamOptions | None, stream: bool) -> None:
     """Raises `InvalidRequest` for options of a stream that was not asked for."""
     if options is not None and not stream:
         raise broken_rule("stream_options", options.model_dump(), "it is only for stream: true")
-
-
-def seeded(sampling: Sampling, choice: int) -> Sampling:
-    """The sampling of one of several answers to a prompt: the same seed whatever is asked beside it."""
-    if sampling.seed is None:
-        return sampling
-    # 64 bits hold every seed, so the last ones go on from the first.
-    return replace(sampling, seed=(sampling.seed + choice + 2**63) % 2**64 - 2**63)

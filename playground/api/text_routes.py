@@ -25,7 +25,6 @@ from playground.api.fields import (
     includes_usage,
     require_few,
     require_streaming,
-    seeded,
 )
 from playground.api.json_bodies import JsonRoute
 from playground.api.replies import Answers, TotalUsage, new_id, now
@@ -102,7 +101,7 @@ class TextBody(SamplingBody):
             GenerationRequest(self.model, prompt=prompt, sampling=sampling, strength=self.strength, echo=self.echo)
             for prompt in self.prompt
         ]
-        return [one.drawn_by(seeded(sampling, choice)) for one in asked for choice in range(self.num_drawn)]
+        return [one.drawn_by(sampling.of_choice(choice)) for one in asked for choice in range(self.num_drawn)]
 
     def _check(self) -> None:
         if self.num_drawn < self.n:

@@ -13,7 +13,7 @@ from difflib import SequenceMatcher
 from playground.comparison import AnswerScores, Parting, perplexity
 from playground.errors import PlaygroundError
 from playground.evidence import AdapterDetails, Fidelity, ModuleChange, Proof, Rendered, Verdict
-from playground.insight import agreement, agreement_between
+from playground.insight import agreement, agreement_between, common_ends
 from playground.types import Finish, TokenLogprob
 from playground.ui.catalog_view import size
 from playground.ui.streaming import VIEWS, LiveAnswer, View, explain
@@ -67,10 +67,7 @@ def prompts_view(names: Sequence[str], sides: Sequence[Rendered]) -> View:
 def _alone(left: Sequence[int], right: Sequence[int]) -> tuple[set[int], set[int]]:
     """The places of each side that the other side lacks. Beyond `MAX_MATCHED` tokens a side, only the common start and
     end are told from the rest: matching takes time by the square."""
-    shortest = min(len(left), len(right))
-    start = next((i for i in range(shortest) if left[i] != right[i]), shortest)
-    rest = shortest - start
-    end = next((i for i in range(rest) if left[-1 - i] != right[-1 - i]), rest)
+    start, end = common_ends(left, right)
     left, right = left[start : len(left) - end], right[start : len(right) - end]
     if max(len(left), len(right)) > MAX_MATCHED:
         return set(range(start, start + len(left))), set(range(start, start + len(right)))

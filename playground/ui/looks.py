@@ -122,9 +122,10 @@ def samples(asked: Asked) -> Views:
     if not asked.pressed:
         return _once(views.idle(hint) | extra | {"run": "Run the samples"})
     labelled = [
-        (f"{name} · seed {_seed(request, i)}", _reseeded(request, _seed(request, i)))
+        (f"{name} · seed {drawn.seed}", request.drawn_by(drawn))
         for i in range(count)
         for name, request in zip(run.models, run.requests, strict=True)
+        for drawn in (request.sampling.of_choice(i),)
     ]
     greedy = run.requests[0].sampling.temperature == 0
 
@@ -210,16 +211,6 @@ def _of_step(card: ModelCard) -> str:
     if card.type == "base":
         return f"{card.name} · base"
     return f"step {card.step}" if card.step is not None else f"{card.name} · end"
-
-
-def _seed(request: GenerationRequest, number: int) -> int:
-    assert request.sampling.seed is not None, "both sides of a run have one seed"
-    # 64 bits hold every seed, so the last ones go on from the first.
-    return (request.sampling.seed + number + 2**63) % 2**64 - 2**63
-
-
-def _reseeded(request: GenerationRequest, seed: int) -> GenerationRequest:
-    return replace(request, sampling=replace(request.sampling, seed=seed))
 
 
 async def _each(questions: Iterable[Awaitable[T]]) -> list[T]:
