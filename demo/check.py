@@ -20,7 +20,7 @@ if __package__ in (None, ""):  # run as a file: let the project's packages be fo
 
 from demo.shop import intents_in
 from demo.voices import sounds_pirate
-from playground.specs import Case, Spec, read_spec
+from playground.specs import Assertion, Case, Spec, read_spec
 
 HERE = Path(__file__).resolve().parent
 SPEC, FRESH, FOREIGN = (HERE / name for name in ("tunedtensor.json", "fresh_cases.json", "foreign_cases.json"))
@@ -94,9 +94,14 @@ def chat_answers(
     return [str(tokenizer.decode(row, skip_special_tokens=True)) for row in new]
 
 
+def failures(case: Case, answer: str) -> list[Assertion]:
+    """The assertions of a case that an answer breaks."""
+    return [assertion for assertion in case.assertions if not assertion.holds(answer)]
+
+
 def num_passed(cases: Sequence[Case], told: Sequence[str]) -> int:
     """How many answers keep all assertions of their case."""
-    return sum(not case.failures(answer) for case, answer in zip(cases, told, strict=True))
+    return sum(not failures(case, answer) for case, answer in zip(cases, told, strict=True))
 
 
 def wanted_intent(case: Case) -> str:
@@ -150,7 +155,7 @@ def checkpoints() -> list[Path]:
 def show_misses(cases: Sequence[Case], prose: Sequence[str], filed: Sequence[str]) -> None:
     """Prints every case that the base or the JSON fine-tune got wrong."""
     for case, answer, record in zip(cases, prose, filed, strict=True):
-        if case.failures(record):
+        if failures(case, record):
             print(f"  JSON: {case.input!r}: {record}")
         if intents_in(answer) != {wanted_intent(case)}:
             print(f"  base: {case.input!r}: {answer}")
@@ -158,7 +163,7 @@ def show_misses(cases: Sequence[Case], prose: Sequence[str], filed: Sequence[str
 
 def num_json(cases: Sequence[Case], told: Sequence[str]) -> int:
     """How many answers are JSON, whatever they say."""
-    broken = [[rule.kind for rule in case.failures(text)] for case, text in zip(cases, told, strict=True)]
+    broken = [[rule.kind for rule in failures(case, text)] for case, text in zip(cases, told, strict=True)]
     return sum("is-json" not in kinds for kinds in broken)
 
 

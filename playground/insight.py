@@ -67,7 +67,7 @@ def difference(left: str, right: str) -> list[Segment]:
 
 def json_difference(left: str, right: str) -> list[FieldDifference] | None:
     """Field by field, the left's order first; None unless both answers are a JSON object or array."""
-    one, two = _json(left), _json(right)
+    one, two = json_value(left), json_value(right)
     if one is None or two is None:
         return None
     lefts, rights = dict(_fields(one)), dict(_fields(two))
@@ -85,7 +85,18 @@ def common_ends(lefts: Sequence[object], rights: Sequence[object]) -> tuple[int,
 
 def is_json(text: str) -> bool:
     """Whether the text is a JSON object or array, in a code fence or bare."""
-    return _json(text) is not None
+    return json_value(text) is not None
+
+
+def json_value(text: str) -> dict[str, Any] | list[Any] | None:
+    """The JSON object or array that a text is, in a code fence or bare; None where it is neither."""
+    text = text.strip()
+    fenced = _FENCED.match(text)
+    try:
+        value = json.loads(fenced.group(1) if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
 
 
 def _pieces(text: str) -> list[str]:
@@ -116,16 +127,6 @@ def _opcodes(lefts: list[str], rights: list[str]) -> Sequence[tuple[str, int, in
         ("equal", left_end, len(lefts), right_end, len(rights)),
     ]
     return [span for span in spans if span[1] < span[2] or span[3] < span[4]]
-
-
-def _json(text: str) -> dict[str, Any] | list[Any] | None:
-    text = text.strip()
-    fenced = _FENCED.match(text)
-    try:
-        value = json.loads(fenced.group(1) if fenced else text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict | list) else None
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:

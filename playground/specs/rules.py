@@ -1,0 +1,100 @@
+"""What can be checked of an answer's text: the kinds of assertion, and what each finds.
+
+Pure text in, a reason or nothing out. Knows neither specs nor cases.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from math import prod
+from typing import Literal, NoReturn, get_args
+
+import regex
+
+AssertionKind = Literal["contains", "not-contains", "matches", "max-length", "min-length", "is-json"]
+KINDS: tuple[AssertionKind, ...] = get_args(AssertionKind)
+
+MATCH_SECONDS = 1.0
+"""So long one pattern may look at one answer, in processor time of the whole process."""
+MAX_PATTERN_CHARS = 10_000
+MAX_REPEATS = 100_000
+"""Compiling writes a counted repeat out, and one within another many times over: `(.{9999}){9999}` would take hours."""
+
+_COUNT = re.compile(r"\{\s*(\d+)")
+
+
+def folded(text: str) -> str:
+    """A text as answers are compared: without letter case, each run of white space one space, none at the ends."""
+    return " ".join(text.split()).casefold()
+
+
+def is_json(text: str) -> bool:
+    """Whether the whole text is one JSON value by the standard: no NaN, no Infinity, nothing around it."""
+    try:
+        json.loads(text, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def refuse_constant(constant: str) -> NoReturn:
+    """For `json.loads`, which would take NaN and Infinity."""
+    raise ValueError(f"{constant} is not JSON")
+
+
+def argument_problem(kind: AssertionKind, argument: str) -> str | None:
+    """The rule that an assertion's argument breaks, None where it suits the kind."""
+    if kind in ("max-length", "min-length"):
+        whole = argument.isascii() and argument.isdigit()
+        return None if whole and len(argument) <= 9 else "needs a whole number of characters, 0 to 999999999"
+    if kind == "is-json":
+        return "is-json takes no argument" if argument else None
+    if not argument:
+        return f"{kind} needs a text after the colon"
+    return _pattern_problem(argument) if kind == "matches" else None
+
+
+def failure(kind: AssertionKind, argument: str, answer: str) -> str | None:
+    """What an answer does against an assertion, None where it keeps it.
+
+    Lengths count characters, both ends included. `contains` and `matches` tell upper from lower case; `matches`
+    looks anywhere in the answer and gives up after `MATCH_SECONDS`, which is a failure too.
+    """
+    length = len(answer)
+    match kind:
+        case "contains":
+            return None if argument in answer else "the answer does not contain it"
+        case "not-contains":
+            return "the answer contains it" if argument in answer else None
+        case "matches":
+            return _match_failure(argument, answer)
+        case "max-length":
+            return f"the answer has {length} characters" if length > int(argument) else None
+        case "min-length":
+            return f"the answer has {length} characters" if length < int(argument) else None
+        case "is-json":
+            return None if is_json(answer) else "the answer is not one JSON value and nothing else"
+
+
+def _match_failure(pattern: str, answer: str) -> str | None:
+    try:
+        # Concurrent lets other threads go on while it looks.
+        found = regex.search(pattern, answer, timeout=MATCH_SECONDS, concurrent=True)
+    except TimeoutError:
+        return f"the pattern took more than {MATCH_SECONDS:g} s on this answer and was given up: make it simpler"
+    except MemoryError:
+        return "the pattern took too much memory on this answer and was given up: make it simpler"
+    return None if found else "nothing in the answer matches"
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    if len(pattern) > MAX_PATTERN_CHARS:
+        return f"a pattern may have {MAX_PATTERN_CHARS:,} characters, this one has {len(pattern):,}"
+    if prod(max(1, int(count[:7])) for count in _COUNT.findall(pattern)) > MAX_REPEATS:
+        return f"the least counts of its repeats may come to {MAX_REPEATS:,}, multiplied with each other"
+    try:
+        regex.compile(pattern)
+    except (regex.error, ValueError, RecursionError, OverflowError) as error:
+        return f"is no regular expression: {error}"
+    return None
