@@ -20,10 +20,13 @@ from playground import commands
 from playground.accounts import Accounts
 from playground.catalog import load_catalog
 from playground.errors import ConfigurationError, PlaygroundError
+from playground.evaluator import Evaluator
+from playground.history import History
 from playground.metrics import Metrics
 from playground.registry import Registry
 from playground.service import Playground
 from playground.settings import Settings, build_parser, settings_from
+from playground.store import Store
 from playground.types import ANYBODY, Caller, Engine, LoadWatch, ModelCard
 
 if TYPE_CHECKING:
@@ -66,16 +69,21 @@ class App:
         self.engines = Engines(settings.max_rows)
         catalog = load_catalog(settings.models_file)
         self.registry = Registry(catalog.base_of, self.engines, settings.memory_bytes)
+        history = History(Store(settings.home), keeps_runs=settings.history)
         self.accounts = _accounts_in_force(settings)
         self.metrics = Metrics(self.registry.used_bytes, settings.memory_bytes)
         self.playground = Playground(
             catalog,
             self.registry,
+            history,
             inference=settings.inference,
             accounts=self.accounts,
             default_caller=_default_caller(settings),
             meter=self.metrics,
         )
+        # Two places stay for people who ask something meanwhile.
+        num_at_once = max(1, settings.max_rows - 2)
+        self.evaluator = Evaluator(self.playground, history, settings.home, num_at_once)
 
     def launch(self) -> tuple[gr.Blocks, str]:
         """Starts to listen; returns the page, whose `close` ends that, and its address."""
@@ -87,7 +95,7 @@ class App:
 
         door = Middleware(
             Door,
-            api=build_api(self.playground, self.metrics),
+            api=build_api(self.playground, self.evaluator, self.metrics),
             playground=self.playground,
             metrics=self.metrics,
             sign_in=SignIn(self.playground, self.accounts.cookie_secret()) if self.accounts else None,
@@ -105,7 +113,8 @@ class App:
         return page, url
 
     def close(self) -> None:
-        """Lets go of all models."""
+        """Halts evaluations, which go on at the next start, and lets go of all models."""
+        self.evaluator.close()
         self.registry.close()
 
 
@@ -150,6 +159,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"Playground is running at {url}", flush=True)
+    app.evaluator.resume_interrupted()
     if settings.inference:
         threading.Thread(target=app.engines.local, name="warm up", daemon=True).start()
     _wait_for_the_end()

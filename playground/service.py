@@ -29,6 +29,7 @@ from playground.errors import (
     broken_rule,
 )
 from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Verdict
+from playground.history import History
 from playground.registry import Registry
 from playground.types import (
     ANYBODY,
@@ -76,13 +77,14 @@ class Meter(Protocol):
 class Playground:
     """What people and clients can do. `inference` False is an inventory-only deployment.
 
-    Without `accounts` nobody needs a key, and all are `default_caller`.
+    Without `accounts` nobody needs a key, and all are `default_caller`. `history` is what is kept of it.
     """
 
     def __init__(
         self,
         catalog: Catalog,
         registry: Registry,
+        history: History,
         *,
         inference: bool = True,
         accounts: Accounts | None = None,
@@ -90,7 +92,7 @@ class Playground:
         meter: Meter | None = None,
         max_answers: int = MAX_ANSWERS,
     ) -> None:
-        self._catalog, self._registry, self.inference = catalog, registry, inference
+        self._catalog, self._registry, self.history, self.inference = catalog, registry, history, inference
         self._places = threading.BoundedSemaphore(max_answers)
         self._accounts, self.default_caller, self._meter = accounts, default_caller, meter
         self._download_sizes = hub.DownloadSizes()
@@ -216,6 +218,10 @@ class Playground:
         """A fine-tune against merged copies of it on a request's prompt; raises `InvalidRequest` for a base."""
         card = self._runnable_tune(request.model, caller)
         return await self._ask(card, lambda engine: engine.fidelity(card, request))
+
+    def require_runnable(self, model_id: str, caller: Caller = ANYBODY) -> None:
+        """Raises what a request for this model would raise before it is loaded."""
+        self._runnable(model_id, caller)
 
     async def _ask(self, card: ModelCard, question: Callable[[Engine], T]) -> T:
         """An engine's answer to a question that blocks, asked in a thread. Its model is held until that ends, also

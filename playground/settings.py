@@ -39,10 +39,10 @@ T = TypeVar("T")
 class Settings:
     """How this process is to run.
 
-    `inference` False is an inventory-only deployment. `open_to_all` is the person's word that an address
-    beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose owner opens or
-    closes it there. `memory_bytes` is the budget for loaded models; `max_rows` how many
-    answers may run at once over one base.
+    `inference` False is an inventory-only deployment; `history` False keeps no runs. `open_to_all` is the person's
+    word that an address beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose
+    owner opens or closes it there. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
+    at once over one base.
     """
 
     models_file: Path
@@ -50,6 +50,7 @@ class Settings:
     port: int
     home: Path
     inference: bool
+    history: bool
     open_to_all: bool
     memory_bytes: int
     max_rows: int
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", help=f"port to listen on (default: {DEFAULT_PORT})")
     parser.add_argument("--home", metavar="DIR", help="folder for everything that the program writes")
     parser.add_argument("--inventory-only", action="store_true", help="list the models and run none")
+    parser.add_argument("--no-history", action="store_true", help="keep no runs of the page")
     parser.add_argument("--open", action="store_true", help="serve an address beyond this machine without keys")
     return parser
 
@@ -91,6 +93,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     port = source.value("port", "GRADIO_SERVER_PORT", _whole_number(1, 65535), lambda: DEFAULT_PORT)
     home = source.home()
     inference = source.value(None, "PLAYGROUND_INFERENCE", _on_or_off, lambda: True)
+    history = source.value(None, "PLAYGROUND_HISTORY", _on_or_off, lambda: True)
     memory_bytes = source.value(None, "PLAYGROUND_MEMORY_GB", _gigabytes, default_memory_bytes)
     rows = _whole_number(1, _MAX_ROWS_LIMIT)
     max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
@@ -102,6 +105,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         port=port,
         home=home,
         inference=inference and not args.inventory_only,
+        history=history and not args.no_history,
         open_to_all=args.open,
         memory_bytes=memory_bytes,
         max_rows=max_rows,

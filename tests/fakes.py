@@ -10,8 +10,11 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 
 from playground.errors import ModelLoadFailed, ModelNotFound, PlaygroundError, PlaygroundUnavailable
+from playground.history import History
+from playground.store import Store
 from playground.types import (
     ANYBODY,
     Caller,
@@ -88,8 +91,9 @@ class FakePlayground:
     Where: `load` (in a load, at 40%), `first` (before the first token), `middle` (after the first words).
     """
 
-    def __init__(self, *, inference: bool = True) -> None:
+    def __init__(self, home: Path, *, inference: bool = True) -> None:
         self.inference, self.keys_on = inference, False
+        self.history = History(Store(home))
         self.gates: dict[str, Gate] = {}
         self.requests: list[GenerationRequest] = []
         self.loaded: set[str] = set()

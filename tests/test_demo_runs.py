@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from playground.catalog import Catalog, load_catalog
+from playground.history import History
 from playground.local import weights
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.registry import Registry
 from playground.service import Playground
+from playground.store import Store
 from playground.types import Answer, Delta, Finish, GenerationRequest, Message, Sampling
 from tests.drive import Watch
 
@@ -29,9 +31,9 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(scope="module")
-def playground(catalog: Catalog) -> Iterator[Playground]:
+def playground(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
     registry = Registry(catalog.base_of, LocalLoader(max_rows=8), 10**9)
-    yield Playground(catalog, registry)
+    yield Playground(catalog, registry, History(Store(tmp_path_factory.mktemp("home"))))
     registry.close()
 
 

@@ -15,12 +15,12 @@ FLOORS = (
     {"errors", "evidence"},
     {"types"},
     {"text", "hub"},
-    {"catalog", "prompts", "specs", "insight", "snippets", "settings", "store", "metrics"},
-    {"local"},
-    {"registry", "accounts"},
-    {"service", "commands"},
-    {"comparison"},
-    {"api", "ui"},
+    {"catalog", "prompts", "insight", "snippets", "settings", "store", "metrics"},
+    {"local", "specs"},
+    {"registry", "accounts", "history"},
+    {"service", "reports", "voting"},
+    {"comparison", "evaluator", "recalling"},
+    {"api", "ui", "commands"},
 )
 ONLY_IN = {
     "torch": ("local",),

@@ -57,8 +57,8 @@ def launched(service: Any, *middleware: Middleware) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def scripted() -> FakePlayground:
-    return FakePlayground()
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> FakePlayground:
+    return FakePlayground(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def guarded_url(scripted: FakePlayground) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def inventory_url() -> Iterator[str]:
-    yield from launched(FakePlayground(inference=False))
+def inventory_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from launched(FakePlayground(tmp_path_factory.mktemp("home"), inference=False))
 
 
 @pytest.fixture(scope="module")

@@ -31,10 +31,12 @@ from playground.errors import (
     PlaygroundError,
     PlaygroundUnavailable,
 )
+from playground.history import History
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.prompts import Prompt, encode
 from playground.registry import Registry
 from playground.service import Playground
+from playground.store import Store
 from playground.types import Answer, Caller, Delta, Finish, GenerationRequest, Job, Message, Progress, Sampling
 from tests import tiny
 from tests.drive import PATIENCE, start, wait_for
@@ -47,7 +49,7 @@ def open_door(root: Path, entries: list[dict[str, Any]], **settings: Any) -> tup
     (root / "models.yaml").write_text(yaml.safe_dump({"models": entries}))
     catalog = load_catalog(root / "models.yaml")
     registry = Registry(catalog.base_of, LocalLoader(max_rows=settings.pop("max_rows", 16)), 10**9)
-    return Playground(catalog, registry, **settings), registry
+    return Playground(catalog, registry, History(Store(root)), **settings), registry
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,14 @@ from playground.api.chat_routes import chat_router
 from playground.api.compare_route import compare_router
 from playground.api.documenting import true_document
 from playground.api.errors import add_handlers
+from playground.api.evaluation_routes import evaluation_router
+from playground.api.history_routes import history_router
 from playground.api.insight_routes import insight_router
 from playground.api.model_routes import model_router
 from playground.api.operations import operations_router
 from playground.api.playground_routes import playground_router
 from playground.api.text_routes import text_router
+from playground.evaluator import Evaluator
 from playground.metrics import Metrics
 from playground.service import Playground
 
@@ -33,8 +36,8 @@ All errors have one body: `{"error": {"code", "message", "type", "param"}}`.
 """
 
 
-def build_api(playground: Playground, metrics: Metrics) -> FastAPI:
-    """All routes over the service."""
+def build_api(playground: Playground, evaluator: Evaluator, metrics: Metrics) -> FastAPI:
+    """All routes over the service, and over what runs evaluations with it."""
     api = FastAPIOffline(
         title="Playground",
         version=VERSION,
@@ -48,6 +51,8 @@ def build_api(playground: Playground, metrics: Metrics) -> FastAPI:
         playground_router(playground),
         compare_router(playground),
         insight_router(playground),
+        evaluation_router(playground, evaluator),
+        history_router(playground),
         text_router(playground),
         chat_router(playground),
         model_router(playground),

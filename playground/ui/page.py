@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from gradio.events import Dependency
 from gradio.themes import Default, LocalFont
 from gradio.themes.utils import colors, sizes
 
-from playground.ui import catalog_view, compare, controls, single
+from playground.ui import catalog_view, compare, controls, evaluate, history, link, single
 from playground.ui.calling import caller_of
 from playground.ui.composer import listen
 from playground.ui.pane import Pane, refreshed
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 HERE = Path(__file__).parent
-SCRIPTS = ("markdown.js", "frame.js", "closer.js", "code.js")
+SCRIPTS = ("markdown.js", "frame.js", "closer.js", "code.js", "link.js", "rest.js", "evaluate.js", "history.js")
+STYLES = ("style.css", "evaluate.css", "history.css")
 TITLE = "Playground"
 EXAMPLES = (
     "Where is my parcel? I ordered a lamp last week.",
@@ -44,32 +46,39 @@ def build_page(playground: Playground) -> gr.Blocks:
         if not playground.inference:
             gr.HTML(INFERENCE_OFF, apply_default_css=False, js_on_load=None)
         with gr.Row(equal_height=False, elem_classes="pg-page"):
-            with gr.Column(scale=4, min_width=320), gr.Tabs(elem_id="tabs"):
+            with gr.Column(scale=4, min_width=320), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Compare", id="compare") as compare_item:
+                    copy_compare = link.copy_button("compare", playground.inference)
                     compare_tab = compare.compare(models, EXAMPLES, playground.inference)
                 with gr.Tab("Single", id="single") as single_item:
+                    copy_single = link.copy_button("single", playground.inference)
                     single_tab = single.single(models, EXAMPLES, playground.inference)
+                with gr.Tab("Evaluate", id="evaluate"):
+                    evaluate.evaluate(playground.inference)
+                with gr.Tab("History", id="history"):
+                    history.history(playground.inference)
             with gr.Column(scale=1, min_width=260, elem_classes="pg-settings"):
                 settings = controls.controls()
                 if playground.keys_on:
                     gr.HTML(SIGN_OUT, apply_default_css=False, js_on_load=None)
+        reader = link.reader(models, settings)
         events = compare.wire(compare_tab, settings, playground)
         events += single.wire(single_tab, settings, playground)
         sides, alone = compare_tab.panes, (single_tab.pane,)
-        _keep_fresh(page, events, (*sides, *alone), playground)
+        loaded = _keep_fresh(page, events, (*sides, *alone), reader, settings, playground)
         for tab, panes in ((compare_item, sides), (single_item, alone)):
             _show_chosen(tab, panes, settings, playground)
+        parts = {"compare": _parts(compare_tab, copy_compare), "single": _parts(single_tab, copy_single)}
+        link.wire(reader, tabs, parts, settings, loaded)
     return page
 
 
 def launch_settings() -> dict[str, Any]:
     """What `launch` must be given for the page to look and work as meant; no host, port or access rules."""
-    scripts = [
-        (HERE / name).read_text(encoding="utf-8") for name in ("markdown.js", "frame.js", "closer.js", "code.js")
-    ]
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return {
         "theme": _theme(),
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "css": "\n".join((HERE / name).read_text(encoding="utf-8") for name in STYLES),
         "head": "".join(f"<script>{script}</script>" for script in scripts),
         "footer_links": [],
         "ssr_mode": False,
@@ -90,22 +99,40 @@ def _theme() -> Default:
     )
 
 
-def _keep_fresh(page: gr.Blocks, events: list[Any], panes: tuple[Pane, ...], playground: Playground) -> None:
-    """The pickers tell what models a caller sees, and their state: anew when the page is loaded and after each run."""
+def _parts(tab: compare.Compare | single.Single, copy: gr.Button) -> dict[str, Any]:
+    """What a link fills and tells of a tab."""
+    if isinstance(tab, single.Single):
+        models: dict[str, Any] = {"model": tab.pane.picker}
+    else:
+        models = {"left": tab.left.picker, "right": tab.right.picker}
+        models |= {"left_strength": tab.strengths[0], "right_strength": tab.strengths[1]}
+    return {**models, "prompt": tab.composer.prompt, "notice": tab.composer.notice, "copy": copy}
+
+
+def _keep_fresh(
+    page: gr.Blocks,
+    events: list[Any],
+    panes: tuple[Pane, ...],
+    reader: gr.HTML,
+    settings: controls.Controls,
+    playground: Playground,
+) -> Dependency:
+    """The pickers tell what models a caller sees, and their state: anew when the page is loaded and after each run.
+    Returns the first of these events."""
     pickers: set[Any] = {pane.picker for pane in panes}
 
     def refresh(values: Mapping[Any, Any], request: gr.Request) -> dict[Any, Any]:
         models = playground.models(caller_of(request))
-        updates: dict[Any, Any] = {}
+        updates: dict[Any, Any] = {reader: link.known(models, settings)}
         for pane in panes:
             updates |= refreshed(pane, models, values[pane.picker])
         return updates
 
-    outputs = [*pickers, *(pane.note for pane in panes)]
+    outputs = [reader, *pickers, *(pane.note for pane in panes)]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    page.load(refresh, pickers, outputs, **quiet)
     for event in events:
         event.then(refresh, pickers, outputs, **quiet)
+    return page.load(refresh, pickers, outputs, **quiet)
 
 
 def _show_chosen(tab: gr.Tab, panes: tuple[Pane, ...], settings: controls.Controls, playground: Playground) -> None:
@@ -120,4 +147,6 @@ def _show_chosen(tab: gr.Tab, panes: tuple[Pane, ...], settings: controls.Contro
 
     pickers = {pane.picker for pane in panes}
     outputs = {pane.note for pane in panes} | {settings.thinking}
-    listen([tab.select, *(pane.picker.change for pane in panes)], show, pickers, outputs)
+    triggers = [tab.select, *(pane.picker.change for pane in panes)]
+    # A link chooses a tab and its models at once: what is told of the tab's old models must not be the last word.
+    listen(triggers, show, pickers, outputs, trigger_mode="always_last")
