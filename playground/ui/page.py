@@ -23,8 +23,19 @@ if TYPE_CHECKING:
     from playground.service import Playground
 
 HERE = Path(__file__).parent
-SCRIPTS = ("markdown.js", "frame.js", "closer.js", "code.js", "link.js", "rest.js", "evaluate.js", "history.js")
-STYLES = ("style.css", "evaluate.css", "history.css")
+SCRIPTS = (
+    "markdown.js",
+    "frame.js",
+    "closer.js",
+    "code.js",
+    "link.js",
+    "blind.js",
+    "rest.js",
+    "evaluate.js",
+    "kept_run.js",
+    "history.js",
+)
+STYLES = ("style.css", "blind.css", "evaluate.css", "history.css")
 TITLE = "Playground"
 EXAMPLES = (
     "Where is my parcel? I ordered a lamp last week.",

@@ -20,6 +20,7 @@ from playground.ui import catalog_view, code_view
 from playground.ui.calling import caller_of
 from playground.ui.composer import Composer, composer, listen, messages_of, on_failure, require_prompt
 from playground.ui.controls import Controls, read
+from playground.ui.keeping import keep
 from playground.ui.pane import Pane, pane, problem_view, require_model
 from playground.ui.streaming import LiveAnswer, Session, View, answer_all, explain
 
@@ -176,14 +177,18 @@ async def _run(
             tab.clear: gr.update(interactive=False),
             tab.pane.frame: session.view(),
         }
-        async with aclosing(answer_all(playground, session, [request], [answer], caller)) as changes:
-            async for _ in changes:
-                yield {tab.pane.frame: session.view()}
-    yield {**_idle(tab), tab.pane.frame: session.view()}
+        try:
+            async with aclosing(answer_all(playground, session, [request], [answer], caller)) as changes:
+                async for _ in changes:
+                    yield {tab.pane.frame: session.view()}
+        finally:
+            keeping = keep(playground, caller, "single", [request], [answer])
+        kept = await keeping
+    yield {**_idle(tab, kept.error), tab.pane.frame: session.view()}
 
 
-def _idle(tab: Single) -> Updates:
-    return {**tab.composer.idle(), tab.clear: gr.update(interactive=True)}
+def _idle(tab: Single, error: PlaygroundError | None = None) -> Updates:
+    return {**tab.composer.idle(error), tab.clear: gr.update(interactive=True)}
 
 
 def _present(tab: Single, settings: Controls, values: Mapping[Any, Any], prompt: str) -> list[GenerationRequest]:
