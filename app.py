@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 # Read by gradio when it is imported: it calls home otherwise.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from playground import commands
+from playground import commands, evaluate_command
 from playground.accounts import Accounts
 from playground.catalog import load_catalog
 from playground.errors import ConfigurationError, PlaygroundError
@@ -148,11 +149,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     commands.add_to(parser)
     args = parser.parse_args(argv)
     try:
-        if args.command is not None:
+        if args.command not in (None, evaluate_command.NAME):
             commands.run(args, environ)
             return 0
         settings = settings_from(args, environ)
         app = App(settings)
+        if args.command == evaluate_command.NAME:
+            return _evaluated(app, args)
         _refuse_an_open_door(settings, app.playground.keys_on)
         page, url = app.launch()
     except (PlaygroundError, OSError) as error:
@@ -166,6 +169,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     page.close()
     app.close()
     return 0
+
+
+def _evaluated(app: App, args: argparse.Namespace) -> int:
+    try:
+        return evaluate_command.run(args, app.evaluator)
+    finally:
+        app.close()
 
 
 def _wait_for_the_end() -> None:

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -63,6 +63,7 @@ class _Run:
     began_at: float
     num_before: int
     num_done: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def seconds_left(self, num_wanted: int) -> float | None:
         if not self.num_done:
@@ -203,9 +204,10 @@ class Evaluator:
         self._evaluations.delete(owner_of(caller), evaluation_id)
         self._lock_path(evaluation_id).unlink(missing_ok=True)
 
-    def wait(self, evaluation_id: str) -> None:
-        """Returns once it does not run here."""
-        self._within(self._ended(evaluation_id))
+    def wait(self, evaluation_id: str, seconds: float | None = None) -> bool:
+        """Returns once it does not run here, or the time is over; whether it runs no longer."""
+        run = self._runs.get(evaluation_id)
+        return run is None or run.ended.wait(seconds)
 
     def close(self) -> None:
         """Ends all that runs here; it is resumed when the program starts again."""
@@ -240,8 +242,9 @@ class Evaluator:
             await asyncio.to_thread(self._conclude, evaluation.id, state, problem)
         finally:
             # Nobody else may go on with it before its state is kept.
-            self._runs.pop(evaluation.id, None)
+            run = self._runs.pop(evaluation.id)
             lock.release()
+            run.ended.set()
 
     async def _outcome(
         self, evaluation: Evaluation, spec: Spec, missing: Iterator[Place]
@@ -312,11 +315,6 @@ class Evaluator:
         run = self._runs.get(evaluation_id)
         if run is not None:
             run.task.cancel()
-            await asyncio.wait({run.task})
-
-    async def _ended(self, evaluation_id: str) -> None:
-        run = self._runs.get(evaluation_id)
-        if run is not None:
             await asyncio.wait({run.task})
 
     def _is_elsewhere(self, evaluation_id: str) -> bool:

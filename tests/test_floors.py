@@ -20,7 +20,8 @@ FLOORS = (
     {"registry", "accounts", "history"},
     {"service", "reports", "voting"},
     {"comparison", "evaluator", "recalling"},
-    {"api", "ui", "commands"},
+    {"api", "ui", "evaluate_command"},
+    {"commands"},
 )
 ONLY_IN = {
     "torch": ("local",),

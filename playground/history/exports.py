@@ -35,7 +35,7 @@ def run_lines(runs: Iterable[Run]) -> Iterator[str]:
 def run_table(runs: Iterable[Run]) -> Iterator[str]:
     """CSV with a row an answer."""
     rows = (_run_row(run, side) for run in runs for side in range(len(run.requests)))
-    return _table(RUN_COLUMNS, rows)
+    return table(RUN_COLUMNS, rows)
 
 
 def vote_lines(votes: Iterable[Vote]) -> Iterator[str]:
@@ -45,7 +45,7 @@ def vote_lines(votes: Iterable[Vote]) -> Iterator[str]:
 
 def vote_table(votes: Iterable[Vote]) -> Iterator[str]:
     """CSV with a row a vote."""
-    return _table(VOTE_COLUMNS, map(_vote_row, votes))
+    return table(VOTE_COLUMNS, map(_vote_row, votes))
 
 
 def preferences(votes: Iterable[Vote]) -> Iterator[str]:
@@ -185,7 +185,8 @@ def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _table(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def table(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """CSV as spreadsheets take it: a head, then a line a row; cells that begin like a formula get a quote before."""
     yield _row(columns)
     for row in rows:
         yield _row(_harmless(row[column]) for column in columns)
