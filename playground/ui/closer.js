@@ -287,5 +287,5 @@ Object.assign(playground, (() => {
     element.querySelector(".pg-mount").replaceChildren(shown, button, tabs);
   }
 
-  return { fold, scores, parting, prompts, strip, adapter, proof };
+  return { fold, scores, parting, prompts, strip, adapter, proof, action, rows };
 })());

@@ -314,5 +314,5 @@ const playground = (() => {
     run?.click();
   });
 
-  return { answer, problem, difference, strength, copyText, copyButton, drawProblem };
+  return { answer, problem, difference, strength, copyText, copyButton, drawText, drawProblem };
 })();

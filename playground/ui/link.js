@@ -124,5 +124,5 @@ playground.link = (() => {
   };
   addEventListener("hashchange", () => playground.openRequest(location.hash));
 
-  return { fill, copy, attach: (trigger) => (tell = trigger) };
+  return { fill, copy, fragment, attach: (trigger) => (tell = trigger) };
 })();

@@ -31,8 +31,9 @@ SCRIPTS = (
     "link.js",
     "blind.js",
     "rest.js",
-    "evaluate.js",
     "kept_run.js",
+    "findings.js",
+    "evaluate.js",
     "history.js",
 )
 STYLES = ("style.css", "blind.css", "evaluate.css", "history.css")
@@ -64,9 +65,9 @@ def build_page(playground: Playground) -> gr.Blocks:
                 with gr.Tab("Single", id="single") as single_item:
                     copy_single = link.copy_button("single", playground.inference)
                     single_tab = single.single(models, EXAMPLES, playground.inference)
-                with gr.Tab("Evaluate", id="evaluate"):
-                    evaluate.evaluate(playground.inference)
-                with gr.Tab("History", id="history"):
+                with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab"):
+                    evaluate.evaluate(models, playground.inference)
+                with gr.Tab("History", id="history", elem_id="history-tab"):
                     history.history(playground.inference)
             with gr.Column(scale=1, min_width=260, elem_classes="pg-settings"):
                 settings = controls.controls()
