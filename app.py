@@ -153,10 +153,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             commands.run(args, environ)
             return 0
         settings = settings_from(args, environ)
-        app = App(settings)
         if args.command == evaluate_command.NAME:
-            return _evaluated(app, args)
-        _refuse_an_open_door(settings, app.playground.keys_on)
+            return _evaluated(App(settings), args)
+        _refuse_an_open_door(settings, _accounts_in_force(settings) is not None)
+        app = App(settings)
         page, url = app.launch()
     except (PlaygroundError, OSError) as error:
         print(error, file=sys.stderr)

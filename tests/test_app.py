@@ -165,7 +165,7 @@ def test_who_everybody_is(
     without_keys = App(settings)
     assert without_keys.accounts is None
     assert without_keys.playground.caller(None) == caller
-    assert not (tmp_path / "home").exists()
+    without_keys.close()
 
     key = Accounts(Store(tmp_path / "home")).create("me", ["acme"])
     with_keys = App(settings)

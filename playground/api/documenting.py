@@ -52,13 +52,19 @@ EXAMPLES: dict[int, PlaygroundError] = {
 
 def documented(*statuses: int) -> Responses:
     """What a route's documentation says of its errors."""
+    return {status: _told(EXAMPLES[status]) for status in statuses}
+
+
+def missing(error: PlaygroundError) -> Responses:
+    """The same of an error that only this route has."""
+    return {error.status: _told(error)}
+
+
+def _told(error: PlaygroundError) -> dict[str, Any]:
     return {
-        status: {
-            "model": ErrorReply,
-            "description": EXAMPLES[status].code,
-            "content": {"application/json": {"example": error_body(EXAMPLES[status])}},
-        }
-        for status in statuses
+        "model": ErrorReply,
+        "description": error.code,
+        "content": {"application/json": {"example": error_body(error)}},
     }
 
 

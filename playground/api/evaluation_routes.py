@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from playground.api.calling import CurrentCaller
-from playground.api.documenting import LISTING, answered, asked, documented
+from playground.api.documenting import LISTING, answered, asked, documented, missing
 from playground.api.evaluation_bodies import (
     BEGIN,
     CASES,
@@ -46,6 +46,7 @@ from playground.api.history_routes import attached
 from playground.api.json_bodies import JsonRoute
 from playground.evaluator import Evaluator, default_models, spec_of
 from playground.history.evaluations import Evaluation
+from playground.history.records import RecordNotFound
 from playground.reports import Format, case_record, constraint_records, totals_record, written
 from playground.service import Playground
 from playground.types import Caller
@@ -55,8 +56,9 @@ EvaluationId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the
 CaseNumber = Annotated[int, Path(ge=0, lt=100_000, description="From 0, in the spec's order.")]
 
 CHECKING = {**documented(400, 413), **LISTING}
-FINDING = {**documented(400, 404), **LISTING}
-BEGINNING = {**FINDING, **documented(413, 429, 501, 503)}
+_NONE = RecordNotFound(f"evaluation: there is none {STATE.id!r} of yours", param="evaluation")
+FINDING = {**documented(400), **missing(_NONE), **LISTING}
+BEGINNING = {**LISTING, **documented(400, 404, 413, 429, 501, 503)}
 
 
 def evaluation_router(playground: Playground, evaluator: Evaluator) -> APIRouter:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from playground import recalling
 from playground.api.calling import CurrentCaller
-from playground.api.documenting import LISTING, QUESTION, RUNNING, Responses, answered, documented
+from playground.api.documenting import LISTING, QUESTION, RUNNING, Responses, answered, documented, missing
 from playground.api.fields import Body
 from playground.api.json_bodies import JsonRoute
 from playground.api.sse import unless_gone
@@ -29,7 +29,7 @@ from playground.history.exports import (
     vote_lines,
     vote_table,
 )
-from playground.history.records import Choice, owner_of
+from playground.history.records import Choice, RecordNotFound, owner_of
 from playground.history.runs import MAX_LISTED, Run
 from playground.history.tallies import Tally, tallies
 from playground.service import Playground
@@ -166,7 +166,7 @@ _TALLY = PairTally(
     low=0.49,
     high=0.94,
 )
-_GONE = documented(404)
+_GONE = missing(RecordNotFound(f"run: there is none {_RUN.id!r} of yours", param="run"))
 _FILE: Responses = {
     200: {
         "description": "The file.",
