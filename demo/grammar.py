@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 Filler = Callable[[str], str]
 _TOKEN = re.compile(r"[()|]|\{\w+\}s?|[^()|{]+")
+_BEFORE_MARK = re.compile(r" ([,.?!])")
+_ARTICLE = re.compile(r"\b(a|an) (?=(\w))")
 _ASKING = re.compile(
     r"(what|where|when|how|can|could|do|does|did|is|are|was|may|will|would|which|who|why|has|have you|should"
     r"|am i|shall|any|at what|until when|in which|to what|by when)\b",
@@ -93,10 +95,9 @@ def _branches(tokens: list[str]) -> tuple[tuple[tuple[Node, ...], ...], list[str
 
 def draw(template: str, rng: random.Random, fill: Filler) -> str:
     """One sentence of the template, slots filled by `fill`, spacing and a/an put right."""
-    text = "".join(_drawn(parse(template), rng, fill))
-    text = re.sub(r"\s+", " ", text)
-    text = re.sub(r" ([,.?!])", r"\1", text).strip()
-    return re.sub(r"\b(a|an) (?=(\w))", lambda m: _article(m.group(1), m.group(2)), text)
+    text = " ".join("".join(_drawn(parse(template), rng, fill)).split())
+    text = _BEFORE_MARK.sub(r"\1", text)
+    return _ARTICLE.sub(lambda m: _article(m.group(1), m.group(2)), text)
 
 
 def _drawn(nodes: tuple[Node, ...], rng: random.Random, fill: Filler) -> list[str]:

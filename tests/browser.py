@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_play
 
 CHROMIUM = Path("/usr/bin/chromium")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-WAIT_MS = 10_000
+WAIT_MS = 60_000
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -23,6 +23,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+expect.set_options(timeout=WAIT_MS)
 
 
 @contextmanager
@@ -97,10 +99,10 @@ class Person:
         return self.frame(side).locator(f'.pg-metrics [data-name="{name}"] dd').nth(index)
 
     def expect_state(self, side: str, state: str, index: int = -1) -> None:
-        expect(self.answers(side).nth(index)).to_have_attribute("data-state", state, timeout=WAIT_MS)
+        expect(self.answers(side).nth(index)).to_have_attribute("data-state", state)
 
     def expect_idle(self, tab: str) -> None:
-        expect(self.page.locator(f"#{tab}-run")).to_be_enabled(timeout=WAIT_MS)
+        expect(self.page.locator(f"#{tab}-run")).to_be_enabled()
         expect(self.page.locator(f"#{tab}-stop")).to_have_count(0)
 
     def _hear(self, message: Any) -> None:

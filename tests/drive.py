@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import os
 import queue
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import pytest
 
 from playground.errors import PlaygroundError
 from playground.types import (
@@ -24,6 +30,7 @@ from playground.types import (
 )
 
 PATIENCE = 60.0
+_PORTS = itertools.count(20_000 + os.getpid() % 100 * 100)
 
 
 class Watch:
@@ -44,10 +51,33 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+class Held:
+    """Holds a loop in the middle of a prompt, or of a step, until it is let go."""
+
+    def __init__(self, loop: Any, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self._go = threading.Event(), threading.Event()
+        self.num_calls = 0
+        real = getattr(loop._stepper, verb)
+
+        def held(*args: Any, **settings: Any) -> Any:
+            self.num_calls += 1
+            self.reached.set()
+            assert self._go.wait(PATIENCE)
+            return real(*args, **settings)
+
+        monkeypatch.setattr(loop._stepper, verb, held)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that the kernel gives to nobody by itself, and that no other worker tries: free until it is taken."""
+    while True:
+        port = next(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass

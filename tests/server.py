@@ -67,6 +67,13 @@ class Server:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.send("POST", path, data, {"Content-Type": "application/json", **headers})
 
+    def loop(self, base: str) -> Any:
+        """The loop that answers for a base, which is loaded for it."""
+        assert self.post("/v1/completions", {"model": base, "prompt": "x", "max_tokens": 1}).status == 200
+        engine: Any
+        (engine,) = [slot.engine for slot in self.app.registry._slots.values() if slot.engine and slot.base.id == base]
+        return engine._loop
+
     def send(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> Reply:
         """`headers` are named as Python can: X_Org_Id for X-Org-Id."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -352,7 +352,7 @@ def test_a_person_signs_in_and_out_in_a_browser(house: House, browser: Browser) 
     page.locator("#compare-prompt textarea").fill("hi")
     page.locator("#compare-run").click()
     for side in ("left", "right"):
-        expect(page.locator(f'#{side}-frame .pg-answer[data-state="done"]')).to_be_visible(timeout=30_000)
+        expect(page.locator(f'#{side}-frame .pg-answer[data-state="done"]')).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
     page.goto(house.server.url)

@@ -8,12 +8,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.server import LLAMA, PATIENCE, THINKER, TUNED, Server
+from tests.drive import Held
+from tests.server import LLAMA, PATIENCE, THINKER, TUNED, Server, serving
 
 TEXT, CHAT, OWN = "/v1/completions", "/v1/chat/completions", "/api/v1/playground/completions"
 COMPARE, SCORE, FIDELITY = (f"/api/v1/playground/{name}" for name in ("compare", "score", "fidelity"))
@@ -32,14 +34,6 @@ def sent(server: Server, path: str, body: dict[str, Any]) -> Iterator[socket.soc
     with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
         connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         yield connection
-
-
-def loop_of(server: Server) -> Any:
-    """The loop that answers for the tiny base."""
-    server.post(TEXT, {"model": LLAMA, "prompt": "x", "max_tokens": 1})
-    engine: Any
-    (engine,) = [slot.engine for slot in server.app.registry._slots.values() if slot.engine and slot.base.id == LLAMA]
-    return engine._loop
 
 
 def rows_of(loop: Any) -> list[Any]:
@@ -61,26 +55,6 @@ def until(happened: Callable[[], bool]) -> None:
     raise AssertionError("it never happened")
 
 
-class Held:
-    """Holds a loop in the middle of a prompt, or of a step, until it is let go."""
-
-    def __init__(self, loop: Any, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reached, self._go = threading.Event(), threading.Event()
-        self.num_calls = 0
-        real = getattr(loop._stepper, verb)
-
-        def held(*args: Any, **settings: Any) -> Any:
-            self.num_calls += 1
-            self.reached.set()
-            assert self._go.wait(PATIENCE)
-            return real(*args, **settings)
-
-        monkeypatch.setattr(loop._stepper, verb, held)
-
-    def let_go(self) -> None:
-        self._go.set()
-
-
 def requests() -> list[Any]:
     """Each route, streamed and whole, one answer and several."""
     chat = {"model": LLAMA, "messages": [{"role": "user", "content": "hi"}], **ENDLESS, **NO_END}
@@ -100,7 +74,7 @@ def requests() -> list[Any]:
 def test_a_client_that_leaves_frees_the_engine(
     server: Server, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], verb: str
 ) -> None:
-    loop = loop_of(server)
+    loop = server.loop(LLAMA)
     before = outcomes(server)
     held = Held(loop, verb, monkeypatch)
     with sent(server, path, body):
@@ -120,7 +94,7 @@ def test_a_client_that_leaves_frees_the_engine(
 def test_a_client_that_leaves_a_comparison_ends_both_sides(
     server: Server, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    loop = loop_of(server)
+    loop = server.loop(LLAMA)
     held = Held(loop, verb, monkeypatch)
     before = outcomes(server)
     with sent(server, COMPARE, {"models": [LLAMA, TUNED], "messages": QUESTION, **ENDLESS, **NO_END}):
@@ -135,7 +109,7 @@ def test_a_client_that_leaves_a_comparison_ends_both_sides(
 
 
 def test_a_client_that_leaves_a_score_frees_the_engine(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = loop_of(server)
+    loop = server.loop(LLAMA)
     before = outcomes(server)
     held = Held(loop, "prefill", monkeypatch)
     with sent(server, SCORE, {"model": LLAMA, "messages": QUESTION, "completion_ids": [7, 8]}):
@@ -159,7 +133,7 @@ def test_a_client_that_leaves_a_question_holds_its_model_until_that_ends(
         over.set()
         return []
 
-    loop_of(server)
+    server.loop(LLAMA)
     (slot,) = [slot for slot in server.app.registry._slots.values() if slot.engine and slot.base.id == LLAMA]
     monkeypatch.setattr(slot.engine, "fidelity", held)
     before = len(slot.held)
@@ -171,8 +145,15 @@ def test_a_client_that_leaves_a_question_holds_its_model_until_that_ends(
     until(lambda: len(slot.held) == before)
 
 
-def test_a_client_that_leaves_in_a_load_ends_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = server.app.engines.local()
+@pytest.fixture
+def new_server(models_file: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, on which no model has been loaded yet."""
+    with serving(models_file, tmp_path) as running:
+        yield running
+
+
+def test_a_client_that_leaves_in_a_load_ends_it(new_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = new_server.app.engines.local()
     reached, go, real = threading.Event(), threading.Event(), loader.size_bytes
 
     def held(*args: Any) -> Any:
@@ -181,17 +162,17 @@ def test_a_client_that_leaves_in_a_load_ends_it(server: Server, monkeypatch: pyt
         return real(*args)
 
     monkeypatch.setattr(loader, "size_bytes", held)
-    with sent(server, TEXT, {"model": THINKER, "prompt": "x", "max_tokens": 1}):
+    with sent(new_server, TEXT, {"model": THINKER, "prompt": "x", "max_tokens": 1}):
         assert reached.wait(PATIENCE)
-    registry = server.app.registry
+    registry = new_server.app.registry
     until(lambda: not any(slot.waiting for slot in registry._slots.values()))
     go.set()
     monkeypatch.undo()
-    assert server.post(TEXT, {"model": THINKER, "prompt": "x", "max_tokens": 1}).status == 200
+    assert new_server.post(TEXT, {"model": THINKER, "prompt": "x", "max_tokens": 1}).status == 200
 
 
 def test_a_prompt_is_broken_off_between_two_layers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = loop_of(server)
+    loop = server.loop(LLAMA)
     layers = loop._stepper._model.get_decoder().layers
     reached, go, entered = threading.Event(), threading.Event(), []
 

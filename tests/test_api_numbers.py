@@ -230,7 +230,7 @@ def test_a_stream_says_what_the_whole_says_whatever_runs_beside(server: Server) 
         assert stream.headers["content-type"].startswith("text/event-stream")
         return like, joined(path, list(events(stream.body)), like)
 
-    with ThreadPoolExecutor(8) as beside:
+    with ThreadPoolExecutor(32) as beside:
         for request, (whole, stream) in zip(asked, beside.map(both, asked), strict=True):
             assert _words(stream) == _words(whole), request
             assert _numbers(stream) == pytest.approx(_numbers(whole), abs=1e-3), request

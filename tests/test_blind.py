@@ -13,7 +13,7 @@ from playground.errors import InternalError
 from playground.history.runs import Run
 from playground.ui import blind
 from tests.browser import PHONE, Person
-from tests.drive import wait_for
+from tests.drive import PATIENCE, wait_for
 from tests.fakes import BASE, JSON, FakePlayground
 from tests.test_page import Door, launched
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_stopped_is_shown_without_a_vote(visit: Visit, url: str, s
     bar(person).get_by_label("Blind").check()
     gate = service.gate("middle")
     person.ask("gate-middle please", "compare")
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE)
     expect(person.frame("left").locator(".pg-model")).to_have_text("Answer A")
     person.stop("compare")
     expect(bar(person)).to_contain_text("nothing to vote on")
@@ -172,7 +172,7 @@ def test_a_browser_that_leaves_leaves_its_run(visit: Visit, url: str, service: F
     person = come(visit, url)
     gate = service.gate("middle")
     person.ask("gate-middle please", "compare")
-    assert gate.reached.wait(10)
+    assert gate.reached.wait(PATIENCE)
     person.page.close()
     wait_for(lambda: runs(service))
     assert [answer.state for answer in runs(service)[0].answers] == ["stopped", "stopped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from tests import tiny
-from tests.browser import PHONE, WAIT_MS, Person
+from tests.browser import PHONE, Person
+from tests.drive import PATIENCE, Held
 from tests.server import Server, serving
 
 QUESTION = "Where is my parcel? I ordered a lamp last week."
@@ -42,9 +44,17 @@ class Closer:
         expect(look).to_have_count(1)
         return look
 
-    def run(self, question: str = QUESTION, **states: str) -> None:
-        # What stands there from the last run must not pass for this one's.
+    def set(self, name: str, value: float) -> None:
+        box = self.page.locator(f"#{name} input[type=number]")
+        box.fill(str(value))
+        box.press("Tab")
+
+    def forget(self) -> None:
+        """What stands there from the last run must not pass for the next one's."""
         self.page.evaluate("document.querySelectorAll('.pg-answer').forEach(node => node.dataset.state = 'old')")
+
+    def run(self, question: str = QUESTION, **states: str) -> None:
+        self.forget()
         self.person.ask(question, "compare")
         for side in ("left", "right"):
             self.person.expect_state(side, states.get(side, "done"))
@@ -52,7 +62,7 @@ class Closer:
 
 
 def came(look: Locator, status: str = "done") -> Locator:
-    expect(look).to_have_attribute("data-status", status, timeout=2 * WAIT_MS)
+    expect(look).to_have_attribute("data-status", status)
     return look
 
 
@@ -157,7 +167,7 @@ def test_the_adapter_and_its_merge(closer: Closer) -> None:
         re.compile(r"q_proj: change [\d.]+, weight [\d.]+, [\d.]+% of it")
     )
     look.get_by_role("button", name="Compare with its merge").click()
-    expect(look).to_contain_text("merged and saved in bfloat16", timeout=2 * WAIT_MS)
+    expect(look).to_contain_text("merged and saved in bfloat16")
     expect(look).to_contain_text(re.compile(r"largest logit difference [\d.e-]+; the same \d+ greedy tokens"))
 
 
@@ -170,7 +180,7 @@ def test_the_proof_is_told_and_checked(closer: Closer) -> None:
     look = came(closer.open("Proof"))
     expect(look).to_contain_text("Adapter's SHA-256")
     look.get_by_role("button", name="Check now").click()
-    expect(look.locator(".pg-verdict")).to_have_count(5, timeout=2 * WAIT_MS)
+    expect(look.locator(".pg-verdict")).to_have_count(5)
     expect(look.locator(".pg-verdict-true")).to_have_count(5)
 
 
@@ -225,18 +235,35 @@ def test_the_looks_on_a_phone_in_the_dark(visit: Visit, demo_server: Server) -> 
         assert closer.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], title
 
 
-def test_a_strip_can_be_stopped_and_run_again(visit: Visit, odd_server: Server) -> None:
+def test_a_strip_can_be_stopped_and_run_again(
+    visit: Visit, odd_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     closer = Closer(visit(odd_server.url).open())
+    closer.set("temperature", 0)
+    closer.set("max-tokens", 64)
     closer.person.pick("right", "thinker")
     closer.run("hello")
     look = closer.open("Samples")
     look.get_by_role("slider").fill("8")
+    left = Held(odd_server.loop("tiny/llama"), "prefill", monkeypatch)
+    right = Held(odd_server.loop("tiny/thinker"), "step", monkeypatch)
     look.get_by_role("button", name="Run the samples").click()
-    look.get_by_role("button", name="Stop").click()
-    expect(look.get_by_text("Stopped").first).to_be_visible()
+    assert left.reached.wait(PATIENCE)
+    assert right.reached.wait(PATIENCE)
+    stop = look.get_by_role("button", name="Stop")
+    stop.evaluate("button => button.dataset.first = ''")
+    left.let_go()
+    cards = look.locator(".pg-card")
+    expect(cards.and_(look.locator("[data-state=done]"))).to_have_count(8)
+    expect(cards.and_(look.locator("[data-state=streaming]"))).not_to_have_count(0)
+    # Whoever has begun to press the button must not lose it when an answer grows.
+    expect(stop).to_have_attribute("data-first", "")
+    stop.click()
+    expect(look.get_by_text("Stopped")).to_have_count(8)
+    right.let_go()
     look.get_by_role("slider").fill("1")
     look.get_by_role("button", name="Run again").click()
-    expect(look.locator(".pg-card")).to_have_count(2)
+    expect(cards).to_have_count(2)
     came(look)
     expect(look.locator(".pg-cut")).to_have_count(0)
 
@@ -244,15 +271,16 @@ def test_a_strip_can_be_stopped_and_run_again(visit: Visit, odd_server: Server) 
 def test_swapping_while_a_run_goes_on_does_nothing(closer: Closer) -> None:
     """A click may come before the page has taken the button away; the sides must not change hands."""
     for wait in (0, 15, 45):
+        closer.forget()
         closer.page.evaluate(
             "wait => { document.querySelector('#compare-run').click();"
             "setTimeout(() => document.querySelector('#swap').click(), wait); }",
             wait,
         )
-        closer.page.wait_for_timeout(300)
-        closer.person.expect_idle("compare")
         for side in ("left", "right"):
             closer.person.expect_state(side, "done")
+        closer.person.expect_idle("compare")
+        for side in ("left", "right"):
             name = closer.person.frame(side).locator(".pg-model").inner_text()
             source = closer.person.frame(side).locator(".pg-source")
             expect(source).to_contain_text(
@@ -325,6 +353,28 @@ def test_models_of_other_tokens_show_what_can_be_shown(visit: Visit, odd_server:
         expect(look.get_by_role("alert")).to_contain_text("cut text into different tokens")
     expect(came(closer.open("Prompts"))).to_contain_text("only the texts can be compared")
     expect(came(closer.open("Proof"))).to_contain_text("tiny/other")
+
+
+def test_a_strength_that_is_set_while_a_picker_is_answered_stays(
+    visit: Visit, odd_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go = threading.Event(), threading.Event()
+    real = odd_server.app.playground.models
+
+    def held(*args: Any) -> Any:
+        reached.set()
+        assert go.wait(PATIENCE)
+        return real(*args)
+
+    closer = Closer(visit(odd_server.url).open())
+    monkeypatch.setattr(odd_server.app.playground, "models", held)
+    closer.person.pick("left", "biased")
+    assert reached.wait(PATIENCE)
+    strength = closer.page.locator("#right-strength input")
+    strength.fill("0.5")
+    go.set()
+    expect(closer.page.locator("#left-strength")).to_be_visible()
+    expect(strength).to_have_value("0.5")
 
 
 def test_what_cannot_be_scaled_says_so(visit: Visit, odd_server: Server) -> None:

@@ -34,7 +34,7 @@ from playground.ui import build_page, launch_settings
 from playground.ui.calling import address_of
 from playground.ui.streaming import Session
 from tests.browser import PHONE, Person
-from tests.drive import free_port
+from tests.drive import PATIENCE, free_port
 from tests.fakes import BROKEN, JSON, OWNED, OWNER, UNLOADABLE, FakePlayground
 from tests.shown_code import WAYS, run
 
@@ -317,7 +317,7 @@ def test_both_sides_stream_at_the_same_time_and_nothing_jumps(person, fake):
 def test_stop_in_compare(person, fake, where):
     person.open()
     person.ask(f"Where is it? gate-{where}", "compare")
-    assert fake.gate(where).reached.wait(10)
+    assert fake.gate(where).reached.wait(PATIENCE)
     if where == "middle":
         expect(person.text("left")).to_have_text("Your parcel is")
     if where == "load":
@@ -329,7 +329,7 @@ def test_stop_in_compare(person, fake, where):
         person.expect_state(side, "stopped")
         expect(person.answers(side).locator(".pg-cut")).to_have_text("Stopped")
         expect(person.metric(side, "Finish")).to_have_text("stopped")
-    assert fake.gate(where).closed.wait(5)
+    assert fake.gate(where).closed.wait(PATIENCE)
     expect(person.text("left")).to_have_text("Your parcel is" if where == "middle" else "")
     person.expect_idle("compare")
     expect(person.page.locator(".pg-difference")).to_be_hidden()
@@ -346,7 +346,7 @@ def test_stop_in_single_keeps_the_part_and_goes_on_from_it(person, fake):
     person.expect_state("model", "stopped")
     person.expect_idle("single")
     person.ask("And now? gate-first")
-    assert fake.gate("first").reached.wait(10)
+    assert fake.gate("first").reached.wait(PATIENCE)
     person.stop("single")
     person.expect_state("model", "stopped", 1)
     person.expect_idle("single")
@@ -360,9 +360,9 @@ def test_stop_in_single_keeps_the_part_and_goes_on_from_it(person, fake):
 def test_a_closed_tab_frees_the_model(visit, scripted_url, fake):
     person = visit(scripted_url).open()
     person.ask("Where is it? gate-first", "compare")
-    assert fake.gate("first").reached.wait(10)
+    assert fake.gate("first").reached.wait(PATIENCE)
     person.page.close()
-    assert fake.gate("first").closed.wait(10)
+    assert fake.gate("first").closed.wait(PATIENCE)
 
 
 def test_two_people_do_not_disturb_each_other(visit, scripted_url, fake):

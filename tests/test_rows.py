@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,23 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return make_house(request.param, tmp_path_factory.mktemp(request.param))
 
 
+@pytest.fixture(scope="module")
+def loaded(house: House) -> Iterator[LocalEngine]:
+    """The house's base with all of its fine-tunes."""
+    engine = house.load()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def engine(loaded: LocalEngine) -> Iterator[LocalEngine]:
+    """The same for each test, which must leave its loop idle and its base as it was."""
+    before = loaded.fingerprint()
+    yield loaded
+    wait_for(loaded._loop.is_idle)
+    assert loaded.fingerprint() == before
+
+
 def make_house(kind: str, root: Path) -> House:
     folder = tiny.save_base(kind, root / "base")
     card = ModelCard(id=f"tiny/{kind}", name=kind, type="base", source=str(folder), context_length=512)
@@ -121,39 +138,31 @@ def make_house(kind: str, root: Path) -> House:
     return House(kind, card, tunes, stock, tuned)
 
 
-def test_rows_that_join_and_leave_give_what_they_give_alone(house: House) -> None:
-    engine = house.load()
+def test_rows_that_join_and_leave_give_what_they_give_alone(house: House, engine: LocalEngine) -> None:
     before = engine.fingerprint()
     rng = random.Random(7)
-    try:
-        running: list[tuple[Running, list[int]]] = []
-        for i in range(12):
-            name = rng.choice([None, *KINDS])
-            strength = 1.0 if name is None else rng.choice([0.0, 0.5, 1.0, 1.5, -0.5])
-            ids = [rng.randrange(6, 290) for _ in range(rng.randint(1, 90))]
-            max_tokens = rng.randint(2, 40)
-            card = house.base if name is None else house.tunes[name]
-            row = start(engine, card, greedy(card.id, ids, max_tokens, strength=strength))
-            running.append((row, house.alone(name, strength, ids, max_tokens)))
-            # The next one joins at a random moment of the others' lives.
-            running[rng.randrange(len(running))][0].until_tokens(0 if i % 3 else 1)
-        for row, expected in running:
-            assert list(row.answer().token_ids) == expected
-        assert engine.fingerprint() == before
-    finally:
-        engine.close()
+    running: list[tuple[Running, list[int]]] = []
+    for i in range(12):
+        name = rng.choice([None, *KINDS])
+        strength = 1.0 if name is None else rng.choice([0.0, 0.5, 1.0, 1.5, -0.5])
+        ids = [rng.randrange(6, 290) for _ in range(rng.randint(1, 90))]
+        max_tokens = rng.randint(2, 40)
+        card = house.base if name is None else house.tunes[name]
+        row = start(engine, card, greedy(card.id, ids, max_tokens, strength=strength))
+        running.append((row, house.alone(name, strength, ids, max_tokens)))
+        # The next one joins at a random moment of the others' lives.
+        running[rng.randrange(len(running))][0].until_tokens(0 if i % 3 else 1)
+    for row, expected in running:
+        assert list(row.answer().token_ids) == expected
+    assert engine.fingerprint() == before
 
 
-def test_a_strength_may_be_a_whole_number(house: House) -> None:
-    engine = house.load()
-    try:
-        for card in house.tunes.values():
-            answers = [
-                start(engine, card, greedy(card.id, [7, 8, 9], 6, strength=strength)).answer() for strength in (1, 1.0)
-            ]
-            assert answers[0].token_ids == answers[1].token_ids
-    finally:
-        engine.close()
+def test_a_strength_may_be_a_whole_number(house: House, engine: LocalEngine) -> None:
+    for card in house.tunes.values():
+        answers = [
+            start(engine, card, greedy(card.id, [7, 8, 9], 6, strength=strength)).answer() for strength in (1, 1.0)
+        ]
+        assert answers[0].token_ids == answers[1].token_ids
 
 
 Carried = tuple[Adapter | None, float]
@@ -230,24 +239,23 @@ def test_strength_nought_is_the_base_and_one_the_adapter_to_the_last_bit(house: 
         )
 
 
-def test_an_answer_at_strength_nought_is_the_base_s_and_at_one_the_fine_tune_s(house: House) -> None:
-    engine = house.load()
-    try:
-        for tune in house.tunes.values():
-            asked = [(house.base, {}), (tune, {}), *((tune, {"strength": s}) for s in (0.0, 1.0, 0.5))]
-            answers = [start(engine, card, greedy(card.id, range(20, 50), 6, **s)).answer() for card, s in asked]
-            proofs = [answer.finish.proof for answer in answers]
-            base, full, nought, one, half = [proof.first for proof in proofs if proof is not None]
-            assert (nought, one) == (base, full)
-            assert len({base, full, half}) == 3
-            assert answers[2].token_ids == answers[0].token_ids
-    finally:
-        engine.close()
+def test_an_answer_at_strength_nought_is_the_base_s_and_at_one_the_fine_tune_s(
+    house: House, engine: LocalEngine
+) -> None:
+    for tune in house.tunes.values():
+        asked = [(house.base, {}), (tune, {}), *((tune, {"strength": s}) for s in (0.0, 1.0, 0.5))]
+        answers = [start(engine, card, greedy(card.id, range(20, 50), 6, **s)).answer() for card, s in asked]
+        proofs = [answer.finish.proof for answer in answers]
+        base, full, nought, one, half = [proof.first for proof in proofs if proof is not None]
+        assert (nought, one) == (base, full)
+        assert len({base, full, half}) == 3
+        assert answers[2].token_ids == answers[0].token_ids
 
 
-def test_one_prompt_at_several_strengths_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_prompt_at_several_strengths_at_once(
+    house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All wait with one prompt while another is read: what one row's cache holds is no other strength's."""
-    engine = house.load()
     prefill, begun, gate = engine._loop._stepper.prefill, threading.Event(), threading.Event()
 
     def held_up(lane: Lane, token_ids: Sequence[int], *, num_logits: int = 1) -> torch.Tensor:
@@ -272,94 +280,78 @@ def test_one_prompt_at_several_strengths_at_once(house: House, monkeypatch: pyte
             assert list(row.answer().token_ids) == house.alone(name, strength, ids, 8), (name, strength)
     finally:
         gate.set()
-        engine.close()
 
 
 NUM_PAIRS = 17
 
 
-def test_two_rows_at_different_strengths_never_mix(house: House) -> None:
+def test_two_rows_at_different_strengths_never_mix(
+    house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """102 pairs over all architectures; in every second one both rows carry one adapter."""
-    engine = house.load()
     step, sizes = engine._loop._stepper.step, []
 
     def watched(lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         sizes.append(len(lanes))
         return step(lanes, token_ids)
 
-    engine._loop._stepper.step = watched
+    monkeypatch.setattr(engine._loop._stepper, "step", watched)
     rng = random.Random(41)
-    try:
-        for pair in range(NUM_PAIRS):
-            first = rng.choice([*KINDS])
-            names = (first, first if pair % 2 else rng.choice([*KINDS]))
-            strengths = rng.sample([0.0, 0.25, 0.5, 1.0, 1.5, -0.5], 2)
-            prompts = [[rng.randrange(6, 290) for _ in range(rng.randint(1, 40))] for _ in names]
-            asked = list(zip(names, strengths, prompts, strict=True))
-            rows = [
-                start(engine, house.tunes[name], greedy(house.tunes[name].id, ids, 5, strength=strength))
-                for name, strength, ids in asked
-            ]
-            for row, (name, strength, ids) in zip(rows, asked, strict=True):
-                assert list(row.answer().token_ids) == house.alone(name, strength, ids, 5), (name, strength)
-        assert sizes.count(2) > NUM_PAIRS, "the rows of a pair run in one batch"
-    finally:
-        engine.close()
+    for pair in range(NUM_PAIRS):
+        first = rng.choice([*KINDS])
+        names = (first, first if pair % 2 else rng.choice([*KINDS]))
+        strengths = rng.sample([0.0, 0.25, 0.5, 1.0, 1.5, -0.5], 2)
+        prompts = [[rng.randrange(6, 290) for _ in range(rng.randint(1, 40))] for _ in names]
+        asked = list(zip(names, strengths, prompts, strict=True))
+        rows = [
+            start(engine, house.tunes[name], greedy(house.tunes[name].id, ids, 5, strength=strength))
+            for name, strength, ids in asked
+        ]
+        for row, (name, strength, ids) in zip(rows, asked, strict=True):
+            assert list(row.answer().token_ids) == house.alone(name, strength, ids, 5), (name, strength)
+    assert sizes.count(2) > NUM_PAIRS, "the rows of a pair run in one batch"
 
 
-def test_a_cancelled_row_leaves_the_others_as_they_were(house: House) -> None:
-    engine = house.load()
+def test_a_cancelled_row_leaves_the_others_as_they_were(house: House, engine: LocalEngine) -> None:
     rng = random.Random(3)
-    try:
-        prompts = [[rng.randrange(6, 290) for _ in range(n)] for n in (5, 30, 60)]
-        rows = [start(engine, house.base, greedy(house.base.id, ids, 60)) for ids in prompts]
-        rows[1].until_tokens(3)
-        rows[1].job.cancelled.set()
-        assert isinstance(rows[1].error(), Cancelled)
-        for i in (0, 2):
-            assert list(rows[i].answer().token_ids) == house.alone(None, 1.0, prompts[i], 60)
-    finally:
-        engine.close()
+    prompts = [[rng.randrange(6, 290) for _ in range(n)] for n in (5, 30, 60)]
+    rows = [start(engine, house.base, greedy(house.base.id, ids, 60)) for ids in prompts]
+    rows[1].until_tokens(3)
+    rows[1].job.cancelled.set()
+    assert isinstance(rows[1].error(), Cancelled)
+    for i in (0, 2):
+        assert list(rows[i].answer().token_ids) == house.alone(None, 1.0, prompts[i], 60)
 
 
-def test_the_longest_row_leaves_and_a_short_one_goes_on(house: House) -> None:
-    engine = house.load()
+def test_the_longest_row_leaves_and_a_short_one_goes_on(house: House, engine: LocalEngine) -> None:
     rng = random.Random(13)
     long, short = ([rng.randrange(6, 290) for _ in range(n)] for n in (70, 3))
-    try:
-        stays = start(engine, house.base, greedy(house.base.id, short, 40))
-        leaves = start(engine, house.base, greedy(house.base.id, long, 3))
-        leaves.answer()
-        joins = start(engine, house.tunes["plain"], greedy(house.tunes["plain"].id, short, 30))
-        assert list(stays.answer().token_ids) == house.alone(None, 1.0, short, 40)
-        assert list(joins.answer().token_ids) == house.alone("plain", 1.0, short, 30)
-    finally:
-        engine.close()
+    stays = start(engine, house.base, greedy(house.base.id, short, 40))
+    leaves = start(engine, house.base, greedy(house.base.id, long, 3))
+    leaves.answer()
+    joins = start(engine, house.tunes["plain"], greedy(house.tunes["plain"].id, short, 30))
+    assert list(stays.answer().token_ids) == house.alone(None, 1.0, short, 40)
+    assert list(joins.answer().token_ids) == house.alone("plain", 1.0, short, 30)
 
 
 def test_a_long_prompt_is_taken_in_by_chunks_and_cancelled_between_them(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("playground.local.decoding.CHUNK_TOKENS", 16)
-    engine = house.load()
     rng = random.Random(5)
     ids = [rng.randrange(6, 290) for _ in range(100)]
-    try:
-        whole = start(engine, house.base, greedy(house.base.id, ids, 8))
-        assert list(whole.answer().token_ids) == house.alone(None, 1.0, ids, 8)
-        broken_off = start(engine, house.base, greedy(house.base.id, ids, 8))
-        item = broken_off.next()
-        assert isinstance(item, Progress)
-        assert item.stage == "prefill"
-        broken_off.job.cancelled.set()
-        assert isinstance(broken_off.error(), Cancelled)
-        assert not broken_off.deltas
-    finally:
-        engine.close()
+    whole = start(engine, house.base, greedy(house.base.id, ids, 8))
+    assert list(whole.answer().token_ids) == house.alone(None, 1.0, ids, 8)
+    broken_off = start(engine, house.base, greedy(house.base.id, ids, 8))
+    item = broken_off.next()
+    assert isinstance(item, Progress)
+    assert item.stage == "prefill"
+    broken_off.job.cancelled.set()
+    assert isinstance(broken_off.error(), Cancelled)
+    assert not broken_off.deltas
 
 
-def test_a_step_that_fails_is_made_good(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = house.load()
+def test_a_step_that_fails_is_made_good(house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(11)
     prompts = [[rng.randrange(6, 290) for _ in range(n)] for n in (7, 40)]
     failures = iter([False, False, True])
@@ -373,13 +365,10 @@ def test_a_step_that_fails_is_made_good(house: House, monkeypatch: pytest.Monkey
         return out
 
     monkeypatch.setattr(model, "forward", forward_that_fails_once)
-    try:
-        rows = [start(engine, house.base, greedy(house.base.id, ids, 30)) for ids in prompts]
-        for row, ids in zip(rows, prompts, strict=True):
-            assert list(row.answer().token_ids) == house.alone(None, 1.0, ids, 30)
-        assert next(failures, None) is None
-    finally:
-        engine.close()
+    rows = [start(engine, house.base, greedy(house.base.id, ids, 30)) for ids in prompts]
+    for row, ids in zip(rows, prompts, strict=True):
+        assert list(row.answer().token_ids) == house.alone(None, 1.0, ids, 30)
+    assert next(failures, None) is None
 
 
 def test_merged_and_attached_agree_in_bf16_as_far_as_it_goes(house: House) -> None:
@@ -417,8 +406,9 @@ def test_merged_and_attached_agree_and_the_base_stays(house: House, name: str) -
     assert own_bytes(base.model, view) == extra_bytes(base.model, adapter) < base.num_bytes
 
 
-def test_a_cache_that_cannot_be_let_go_hurts_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = house.load()
+def test_a_cache_that_cannot_be_let_go_hurts_nobody(
+    house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stepper = engine._loop._stepper
     leave = stepper.leave
     failures = iter([True])
@@ -429,19 +419,17 @@ def test_a_cache_that_cannot_be_let_go_hurts_nobody(house: House, monkeypatch: p
         leave(lane)
 
     monkeypatch.setattr(stepper, "leave", leave_that_fails_once)
-    try:
-        ids = list(range(10, 15))
-        stays = start(engine, house.base, greedy(house.base.id, ids, 40))
-        leaves = start(engine, house.base, greedy(house.base.id, ids, 4))
-        assert list(leaves.answer().token_ids) == house.alone(None, 1.0, ids, 4)
-        assert list(stays.answer().token_ids) == house.alone(None, 1.0, ids, 40)
-        assert list(start(engine, house.base, greedy(house.base.id, ids, 4)).answer().token_ids)
-    finally:
-        engine.close()
+    ids = list(range(10, 15))
+    stays = start(engine, house.base, greedy(house.base.id, ids, 40))
+    leaves = start(engine, house.base, greedy(house.base.id, ids, 4))
+    assert list(leaves.answer().token_ids) == house.alone(None, 1.0, ids, 4)
+    assert list(stays.answer().token_ids) == house.alone(None, 1.0, ids, 40)
+    assert list(start(engine, house.base, greedy(house.base.id, ids, 4)).answer().token_ids)
 
 
-def test_steps_that_always_fail_end_the_rows_one_by_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = house.load()
+def test_steps_that_always_fail_end_the_rows_one_by_one(
+    house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = engine._base.model
     forward = model.forward
 
@@ -451,32 +439,25 @@ def test_steps_that_always_fail_end_the_rows_one_by_one(house: House, monkeypatc
         return forward(*args, **kwargs)
 
     monkeypatch.setattr(model, "forward", forward_without_room_for_two)
-    try:
-        small, large = list(range(10, 15)), list(range(10, 70))
-        rows = [start(engine, house.base, greedy(house.base.id, ids, 50)) for ids in (small, large)]
-        assert "out of memory" in rows[1].error().message
-        assert list(rows[0].answer().token_ids) == house.alone(None, 1.0, small, 50)
-    finally:
-        engine.close()
+    small, large = list(range(10, 15)), list(range(10, 70))
+    rows = [start(engine, house.base, greedy(house.base.id, ids, 50)) for ids in (small, large)]
+    assert "out of memory" in rows[1].error().message
+    assert list(rows[0].answer().token_ids) == house.alone(None, 1.0, small, 50)
 
 
 WRONG = {"llama": "starcoder2", "granite": "starcoder2", "starcoder2": "phi3"}
 
 
-def test_an_adapter_of_another_model_is_refused(house: House, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_refused(house: House, engine: LocalEngine, tmp_path: Path) -> None:
     other = WRONG.get(house.kind, "llama")
     adapter = tiny.save_adapter(other, tiny.save_base(other, tmp_path / "base"), tmp_path / "adapter")
-    engine = house.load()
     before = engine.fingerprint()
-    try:
-        wrong = replace(house.tunes["plain"], id="tiny/wrong", adapter=str(adapter))
-        with pytest.raises(ModelLoadFailed, match=r"another|cannot be read") as caught:
-            engine.prepare(wrong, Watch())
-        assert str(adapter) in caught.value.message
-        ids = [9, 20, 30]
-        assert list(start(engine, house.base, greedy(house.base.id, ids)).answer().token_ids) == house.alone(
-            None, 1.0, ids, 16
-        )
-        assert engine.fingerprint() == before
-    finally:
-        engine.close()
+    wrong = replace(house.tunes["plain"], id="tiny/wrong", adapter=str(adapter))
+    with pytest.raises(ModelLoadFailed, match=r"another|cannot be read") as caught:
+        engine.prepare(wrong, Watch())
+    assert str(adapter) in caught.value.message
+    ids = [9, 20, 30]
+    assert list(start(engine, house.base, greedy(house.base.id, ids)).answer().token_ids) == house.alone(
+        None, 1.0, ids, 16
+    )
+    assert engine.fingerprint() == before

@@ -184,7 +184,7 @@ Object.assign(playground, (() => {
 
   const strip = look((body, value, { press, stop }) => {
     let cards = body.querySelector(".pg-cards");
-    if (!cards || value.status !== "running" || !cards.dataset.running) {
+    if (!cards || value.status !== "running" || !("running" in cards.dataset)) {
       const wish = value.max ? counter(value.count, value.max) : null;
       const run = value.status === "running" ? action("Stop", stop) : action(value.run ?? "Run again", () => press(wish?.count()));
       cards = make("div", "pg-cards");
