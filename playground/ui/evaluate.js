@@ -1,24 +1,14 @@
-// Draws the Evaluate tab: a spec chosen and read, an evaluation begun, watched, halted and resumed; earlier ones listed.
-// Knows the REST routes of evaluations. Text of models and specs reaches the page as text nodes only.
+// Draws the Evaluate tab: a spec chosen and read, an evaluation begun, and earlier ones listed.
+// Knows the REST routes that check specs, begin evaluations and list them. Text of specs stays text.
 Object.assign(playground, (() => {
   const { make } = playgroundText;
-  const { action, asking, rest, restAddress } = playground;
-  const POLL_MS = 1000;
-  const STATES = {
-    running: "Running", elsewhere: "Run by another process", interrupted: "Interrupted", paused: "Paused",
-    stopped: "Stopped", failed: "Failed", done: "Done",
-  };
+  const { action, rest, evaluation, isUnderWay, INFERENCE_OFF, evaluationProblems: problems, evaluationProgress: progress } = playground;
+  const POLL_MS = 2000;
+  const MAX_BYTES = 16_000_000; // More than any server takes; a browser would be long with it.
   const REMEMBERED = "playground-evaluations";
   const written = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-  const one = (id) => `evaluations/${id}`;
-  const paragraph = (text, className = "pg-hint") => make("p", className, text);
-
-  function problems(message) {
-    const node = make("div", "pg-problem", ...message.split("\n").map((line) => make("p", "", line)));
-    node.setAttribute("role", "alert");
-    return node;
-  }
+  const paragraph = (text) => make("p", "pg-hint", text);
 
   // Where nobody signs in no list is given: what was begun in this browser is remembered by it.
   const remembered = () => {
@@ -31,39 +21,72 @@ Object.assign(playground, (() => {
   const remember = (ids) => {
     try {
       localStorage.setItem(REMEMBERED, JSON.stringify(ids.slice(0, 50)));
-    } catch {}
+    } catch {} // A browser that keeps nothing; the server still does.
   };
 
   async function earlier() {
     const { data } = await rest("evaluations");
     if (data.length) return data;
-    const found = await Promise.all(remembered().map((id) => rest(one(id)).catch(() => null)));
+    const found = await Promise.all(remembered().map((id) => rest(`evaluations/${id}`).catch(() => null)));
     return found.filter(Boolean).map((reply) => reply.data);
-  }
-
-  function duration(seconds) {
-    const whole = Math.max(1, Math.round(seconds));
-    return whole < 90 ? `${whole} s` : `${Math.round(whole / 60)} min`;
-  }
-
-  function progress({ state, num_answers: done, num_wanted: all, seconds_left: left }) {
-    const told = `${done} of ${all} answers`;
-    if (state === "running") return left == null ? told : `${told} · ${duration(left)} left`;
-    return state === "done" ? STATES.done : `${STATES[state]} · ${told}`;
   }
 
   function select(label, models, chosen, none) {
     const node = make("select", "pg-select");
     if (none) node.append(new Option(none, ""));
-    for (const model of models) node.append(new Option(model.name, model.id, false, model.id === chosen));
+    const isTwice = ({ name }) => models.filter((other) => other.name === name).length > 1;
+    for (const model of models) node.append(new Option(isTwice(model) ? model.id : model.name, model.id, false, model.id === chosen));
     return { node: make("label", "pg-field", make("span", "", label), node), value: () => node.value };
   }
 
   function constraints(list) {
     if (!list.length) return [];
-    const lines = list.map(({ text, reading, enforced }) => make("li", enforced ? "" : "pg-unenforced", text, make("span", "", ` ${reading}`)));
-    const num = list.filter((one) => one.enforced).length;
+    const lines = list.map(({ text, reading, enforced }) => make("li", enforced ? "" : "pg-unenforced", text, make("span", "", reading)));
+    const num = list.filter(({ enforced }) => enforced).length;
     return [make("details", "pg-constraints", make("summary", "", `${num} of ${list.length} constraints are checked`), make("ul", "", ...lines))];
+  }
+
+  function dropPlace(take) {
+    const input = make("input");
+    input.type = "file";
+    input.accept = ".json,.jsonl";
+    input.addEventListener("change", () => take(input.files[0]));
+    const node = make("label", "pg-drop", input, make("strong", "", "Choose a behaviour spec"), make("span", "", "or drop it here: a tunedtensor.json, or chat JSON Lines"));
+    const over = (is) => (event) => {
+      event.preventDefault();
+      node.classList.toggle("pg-over", is);
+    };
+    node.addEventListener("dragover", over(true));
+    node.addEventListener("dragleave", over(false));
+    node.addEventListener("drop", (event) => {
+      over(false)(event);
+      take(event.dataTransfer.files[0]);
+    });
+    return node;
+  }
+
+  // The evaluations that there were, the latest first; `update` keeps the lines that stand there.
+  function earlierList(onOpen) {
+    const lines = make("div", "pg-earlier-lines");
+    const node = make("div", "pg-earlier", make("h3", "", "Earlier"), lines);
+    node.hidden = true;
+    const known = new Map();
+
+    function lineOf(found) {
+      if (!known.has(found.id)) known.set(found.id, action("", () => onOpen(found.id), "pg-earlier-one"));
+      const line = known.get(found.id);
+      const when = written.format(new Date(found.started_at));
+      line.replaceChildren(make("strong", "", found.name), make("span", "", [found.models.join(" and "), progress(found), when].join(" · ")));
+      return line;
+    }
+
+    function update(found) {
+      const wanted = found.map(lineOf);
+      if (wanted.length !== lines.children.length || wanted.some((line, i) => line !== lines.children[i])) lines.replaceChildren(...wanted);
+      node.hidden = !wanted.length;
+    }
+
+    return { node, update };
   }
 
   function evaluate(element, props) {
@@ -71,54 +94,62 @@ Object.assign(playground, (() => {
     const place = make("div", "pg-evaluate");
     element.querySelector(".pg-mount").replaceChildren(place);
     let shown = 0; // Grows with each view: what an earlier one still waits for is of no use.
+    let wake = () => {}; // What a view wants to do when the tab comes into sight.
 
     const inSight = () => place.isConnected && place.offsetParent !== null && !document.hidden;
-
-    // The start: a spec, and what was evaluated before.
-    async function start() {
-      const view = ++shown;
-      const input = make("input");
-      input.type = "file";
-      input.accept = ".json,.jsonl";
-      const drop = make("label", "pg-drop", input, make("strong", "", "Choose a behaviour spec"), make("span", "", "or drop it here: a tunedtensor.json, or chat JSON Lines"));
-      const take = async (file) => file && read(await file.text(), file.name);
-      input.addEventListener("change", () => take(input.files[0]));
-      drop.addEventListener("dragover", (event) => event.preventDefault());
-      drop.addEventListener("drop", (event) => (event.preventDefault(), take(event.dataTransfer.files[0])));
-      const tries = demo ? [action("Try the demo's spec", () => read(demo, "tunedtensor.json"))] : [];
-      const list = make("div", "pg-earlier");
-      place.replaceChildren(drop, make("div", "pg-actions", ...tries), list);
-      if (!inSight()) return;
-      try {
-        const found = await earlier();
-        if (view !== shown) return;
-        const lines = found.map((evaluation) => {
-          const about = `${evaluation.models.join(" and ")} · ${progress(evaluation)} · ${written.format(new Date(evaluation.started_at))}`;
-          const line = action("", () => open(evaluation.id), "pg-earlier-one");
-          line.append(make("strong", "", evaluation.name), make("span", "", about));
-          return line;
-        });
-        list.replaceChildren(...(lines.length ? [make("h3", "", "Earlier"), ...lines] : []));
-      } catch (error) {
-        if (view === shown) list.replaceChildren(problems(error.message));
-      }
+    function view(...nodes) {
+      place.classList.remove("pg-voting");
+      place.replaceChildren(...nodes);
+      wake = () => {};
+      const mine = ++shown;
+      return () => mine === shown;
     }
 
-    // A spec that was chosen: what it says, and which models to ask.
+    function start() {
+      const tries = demo ? [make("div", "pg-actions", action("Try the demo's spec", () => read(demo, "tunedtensor.json")))] : [];
+      const list = earlierList(open);
+      const lost = make("div");
+      const isCurrent = view(dropPlace(take), ...tries, lost, list.node);
+      let turn = 0;
+      wake = async function look() {
+        const mine = ++turn;
+        const isLast = () => isCurrent() && mine === turn && inSight();
+        if (!isLast()) return;
+        try {
+          const found = await earlier();
+          if (!isLast()) return;
+          list.update(found);
+          lost.replaceChildren();
+          if (found.some(isUnderWay)) setTimeout(() => isLast() && look(), POLL_MS);
+        } catch (error) {
+          if (isLast()) lost.replaceChildren(problems(error.message));
+        }
+      };
+      wake();
+    }
+
+    async function take(file) {
+      if (!file) return;
+      if (file.size > MAX_BYTES) return refuse(file.name, `${file.name}: it has ${file.size.toLocaleString()} bytes; a spec has at most ${MAX_BYTES.toLocaleString()}`);
+      read(await file.text(), file.name);
+    }
+
+    const back = () => make("div", "pg-actions", action("Back", start));
+    const refuse = (fileName, message) => view(back(), make("h3", "", fileName), problems(message));
+
     async function read(spec, fileName) {
-      const view = ++shown;
-      const back = make("div", "pg-actions", action("Back", start));
-      place.replaceChildren(back, paragraph("Reading the spec…"));
+      const isCurrent = view(back(), paragraph("Reading the spec…"));
+      const asked = { spec, file_name: fileName.slice(-200) };
       try {
-        const asked = { spec, file_name: fileName };
         const [{ data: checked }, { data: models }] = await Promise.all([rest("evaluations/check", { method: "POST", body: asked }), rest("models")]);
-        if (view === shown) ready(checked, [...models.base_models, ...models.fine_tuned_models], asked, back);
+        if (isCurrent()) ready(checked, [...models.base_models, ...models.fine_tuned_models], asked);
       } catch (error) {
-        if (view === shown) place.replaceChildren(back, make("h3", "", fileName), problems(error.message));
+        if (isCurrent()) refuse(fileName, error.message);
       }
     }
 
-    function ready(checked, models, asked, back) {
+    // A spec that can be run: what it says, and which models to ask.
+    function ready(checked, models, asked) {
       const first = select("Compare", models, checked.models[0]);
       const second = select("with", models, checked.models[1], "no other model");
       const limit = make("input", "pg-number");
@@ -126,11 +157,11 @@ Object.assign(playground, (() => {
       const told = make("div");
       const run = action("Run", async () => {
         run.disabled = true;
+        const chosen = [first.value(), second.value()].filter(Boolean);
         try {
-          const chosen = [first.value(), second.value()].filter(Boolean);
           const { data } = await rest("evaluations", { method: "POST", body: { ...asked, models: chosen, max_tokens: Number(limit.value) } });
           remember([data.id, ...remembered()]);
-          open(data.id);
+          if (isCurrent()) open(data.id);
         } catch (error) {
           told.replaceChildren(problems(error.message));
           run.disabled = false;
@@ -138,82 +169,29 @@ Object.assign(playground, (() => {
       }, "pg-action pg-primary");
       run.disabled = !enabled;
       const fields = make("div", "pg-fields", first.node, second.node, make("label", "pg-field", make("span", "", "Max tokens"), limit), run);
-      const words = `${checked.num_cases} ${checked.num_cases === 1 ? "case" : "cases"}, asked greedily`;
-      const off = enabled ? [] : [paragraph("Running is switched off on this server.")];
-      place.replaceChildren(back, make("h3", "", checked.name), ...(checked.description ? [paragraph(checked.description)] : []), paragraph(words), ...constraints(checked.constraints), fields, ...off, told);
+      const hints = [
+        ...(checked.description ? [checked.description] : []),
+        `${checked.num_cases} ${checked.num_cases === 1 ? "case" : "cases"}, asked at temperature 0`,
+      ];
+      const notes = [
+        ...(checked.models.length ? [] : ["The spec names no base model that is here: choose which models to ask."]),
+        ...(enabled ? [] : [INFERENCE_OFF]),
+      ];
+      const isCurrent = view(back(), make("h3", "", checked.name), ...hints.map(paragraph), ...constraints(checked.constraints), fields, ...notes.map(paragraph), told);
     }
 
-    // An evaluation: how far it is, and what it has found.
-    async function open(id) {
-      const view = ++shown;
-      const head = make("div", "pg-evaluation-head");
-      const bar = make("div", "pg-bar", make("div"));
-      bar.setAttribute("role", "progressbar");
-      bar.setAttribute("aria-label", "Answers");
-      const words = make("p", "pg-hint");
-      words.setAttribute("role", "status");
-      const told = make("div");
-      const findings = playground.findings(id, () => view === shown);
-      place.replaceChildren(head, bar, words, told, findings.node);
-      let drawnState = null;
-      let askedFor = 0;
-
-      async function act(path, method = "POST") {
-        try {
-          const reply = await rest(path, { method });
-          told.replaceChildren();
-          return reply;
-        } catch (error) {
-          told.replaceChildren(problems(error.message));
-          return null;
-        }
-      }
-
-      function draw(evaluation) {
-        const { state, num_answers: done, num_wanted: all } = evaluation;
-        bar.firstChild.style.width = `${(100 * done) / all}%`;
-        bar.hidden = state === "done";
-        words.textContent = `${evaluation.models.join(" and ")} · ${progress(evaluation)}`;
-        if (state === drawnState) return;
-        drawnState = state;
-        if (evaluation.problem) told.replaceChildren(problems(evaluation.problem));
-        const again = async (verb) => (await act(`${one(id)}/${verb}`)) && tick();
-        const running = state === "running";
-        const buttons = [action("Back", start)];
-        if (running) buttons.push(action("Pause", () => again("pause")), action("Stop", () => again("stop")));
-        else if (state !== "done" && state !== "elsewhere" && enabled) buttons.push(action("Resume", () => again("resume")));
-        const files = ["html", "md", "json", "csv"].map((form) => {
-          const link = make("a", "", form.toUpperCase());
-          link.href = restAddress(`${one(id)}/report?format=${form}`);
-          link.download = "";
-          return link;
-        });
-        const remove = asking("Delete", "Delete it with its answers and votes?", async () => {
-          if (await act(one(id), "DELETE")) remember(remembered().filter((other) => other !== id)), start();
-        });
-        head.replaceChildren(make("h3", "", evaluation.name), make("div", "pg-actions", ...buttons, make("span", "pg-files", "Report: ", ...files), remove.node));
-      }
-
-      async function tick() {
-        const turn = ++askedFor;
-        try {
-          if (inSight() || drawnState === null) {
-            const { data } = await rest(one(id));
-            if (view !== shown || turn !== askedFor) return;
-            draw(data);
-            await findings.refresh(data);
-          }
-        } catch (error) {
-          if (view === shown) told.replaceChildren(problems(error.message));
-        }
-        if (view === shown && turn === askedFor && (drawnState === "running" || drawnState === null)) setTimeout(tick, POLL_MS);
-      }
-      tick();
+    function open(id) {
+      const isCurrent = view();
+      const forget = (gone) => {
+        remember(remembered().filter((other) => other !== gone));
+        start();
+      };
+      place.append(evaluation(id, enabled, { isCurrent, inSight: () => isCurrent() && inSight(), back: start, onDelete: forget }));
     }
 
-    // The list is taken when the tab comes into sight, and not before: most people never open it.
-    new IntersectionObserver(([entry]) => entry.isIntersecting && !place.querySelector(".pg-evaluation-head, .pg-fields, .pg-problem") && start()).observe(place);
     start();
+    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && wake()).observe(place);
+    document.addEventListener("visibilitychange", () => wake());
   }
 
   return { evaluate };

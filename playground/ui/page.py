@@ -32,7 +32,11 @@ SCRIPTS = (
     "blind.js",
     "rest.js",
     "kept_run.js",
+    "totals.js",
+    "case_row.js",
+    "ballot.js",
     "findings.js",
+    "evaluation.js",
     "evaluate.js",
     "history.js",
 )
