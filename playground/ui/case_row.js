@@ -2,7 +2,7 @@
 // Knows a case as the REST API tells it. Text of models and specs reaches the page as text nodes only.
 Object.assign(playground, (() => {
   const { make } = playgroundText;
-  const { action, rows, milliseconds } = playground;
+  const { action, rows, milliseconds, shortNames } = playground;
   const CHANGES = { improved: "Improved", regressed: "Regressed", same: "Same" };
   const ROLES = { system: "System prompt", user: "Asked", assistant: "Answer before" };
   const MOST = 300; // Characters of a line; two lines of it are seen.
@@ -16,9 +16,11 @@ Object.assign(playground, (() => {
   const sign = ({ passed }) => make("span", passed ? "pg-pass" : "pg-fail", passed ? "✓ passed" : "✗ not passed");
   const short = (text) => directed("span", "pg-case-words", text.slice(0, MOST));
 
-  function line(found) {
-    const answers = found.answers.map((one) =>
-      make("span", "pg-case-answer", ...(one ? [sign(one), short(one.error ?? one.content)] : [make("span", "pg-hint", "not answered yet")])));
+  function line(found, names) {
+    const answers = found.answers.map((one, i) => {
+      const name = make("span", "pg-case-model", `${names[i]} `); // Where there is no head for it.
+      return make("span", "pg-case-answer", make("span", "pg-case-sign", name, one ? sign(one) : make("span", "pg-hint", "not answered yet")), ...(one ? [short(one.error ?? one.content)] : []));
+    });
     const change = found.answers.length === 2 ? [make("span", `pg-change pg-${found.change}`, CHANGES[found.change] ?? "")] : [];
     return [make("span", "pg-case-number", String(found.number + 1)), short(found.input), ...answers, ...change];
   }
@@ -72,7 +74,7 @@ Object.assign(playground, (() => {
 
     function draw() {
       head.setAttribute("aria-expanded", !body.hidden);
-      head.replaceChildren(...line(found));
+      head.replaceChildren(...line(found, shortNames(evaluation.models)));
       body.replaceChildren(...(body.hidden ? [] : [detail(found, evaluation)]));
     }
 

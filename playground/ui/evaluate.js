@@ -4,7 +4,7 @@ Object.assign(playground, (() => {
   const { make } = playgroundText;
   const { action, rest, evaluation, isUnderWay, INFERENCE_OFF, evaluationProblems: problems, evaluationProgress: progress } = playground;
   const POLL_MS = 2000;
-  const MAX_BYTES = 16_000_000; // More than any server takes; a browser would be long with it.
+  const MAX_BYTES = 4 * 1024 * 1024; // As a request has at most: the server may cut off a larger one without a word.
   const REMEMBERED = "playground-evaluations";
   const written = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
@@ -130,7 +130,7 @@ Object.assign(playground, (() => {
 
     async function take(file) {
       if (!file) return;
-      if (file.size > MAX_BYTES) return refuse(file.name, `${file.name}: it has ${file.size.toLocaleString()} bytes; a spec has at most ${MAX_BYTES.toLocaleString()}`);
+      if (file.size > MAX_BYTES) return refuse(file.name, `${file.name}: it has ${file.size.toLocaleString()} bytes, and ${MAX_BYTES.toLocaleString()} are the limit`);
       read(await file.text(), file.name);
     }
 

@@ -5,6 +5,7 @@ Object.assign(playground, (() => {
   const { action, rest, totals, caseRow, ballot, shortNames } = playground;
   const PAGE = 100;
   const TOTALS_EVERY = 5; // Looks at the evaluation; the intervals take the server some work.
+  const GROWN = 1.5; // So much more answers are worth a look before that.
   const FILTERS = {
     all: ["All", () => true],
     improved: ["Improved", (found) => found.change === "improved"],
@@ -62,6 +63,7 @@ Object.assign(playground, (() => {
     let evaluation = null;
     let last = null;
     let looks = 0;
+    let counted = 0; // Answers that the totals in sight are of, at least.
     let limit = PAGE;
 
     function chosen() {
@@ -109,7 +111,9 @@ Object.assign(playground, (() => {
         table.classList.toggle("pg-alone-side", now.models.length === 1);
         table.replaceChildren(heads(now.models), list, empty, more);
       }
-      await Promise.all([askCases(), ...(looks++ % TOTALS_EVERY === 0 || ended ? [askTotals()] : [])]);
+      const isDue = ended || looks++ % TOTALS_EVERY === 0 || now.num_answers > counted * GROWN;
+      if (isDue) counted = now.num_answers;
+      await Promise.all([askCases(), ...(isDue ? [askTotals()] : [])]);
       node.hidden = false;
     }
 
