@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 
@@ -11,7 +12,10 @@ from starlette.middleware import Middleware
 
 from playground.errors import InternalError
 from playground.history.runs import Run
+from playground.types import Caller, GenerationRequest, Message
 from playground.ui import blind
+from playground.ui.keeping import keep
+from playground.ui.streaming import LiveAnswer
 from tests.browser import PHONE, Person
 from tests.drive import PATIENCE, wait_for
 from tests.fakes import BASE, JSON, FakePlayground
@@ -168,16 +172,15 @@ def test_runs_of_both_tabs_are_kept(visit: Visit, url: str, service: FakePlaygro
     assert all(answer.finish is not None and answer.text for answer in compare.answers)
 
 
-def test_a_browser_that_leaves_leaves_its_run(visit: Visit, url: str, service: FakePlayground) -> None:
-    person = come(visit, url)
-    gate = service.gate("middle")
-    person.ask("gate-middle please", "compare")
-    assert gate.reached.wait(PATIENCE)
-    person.page.close()
+def test_a_run_is_kept_though_nobody_waits_for_that(service: FakePlayground) -> None:
+    answer = LiveAnswer("shop-demo", "stopped", text="Your parcel")
+
+    async def leave() -> None:
+        keep(service, Caller(ANN), "single", [GenerationRequest(BASE, (Message("user", "hi"),))], [answer])  # type: ignore[arg-type]
+
+    asyncio.run(leave())
     wait_for(lambda: runs(service))
-    # What the page said of its own end is nothing that anybody could have read.
-    person.complaints.clear()
-    assert [answer.state for answer in runs(service)[0].answers] == ["stopped", "stopped"]
+    assert [(kept.state, kept.text) for kept in runs(service)[0].answers] == [("stopped", "Your parcel")]
 
 
 def test_nothing_is_kept_where_it_is_switched_off_or_nobody_signs_in(
