@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -178,7 +179,10 @@ def test_a_run_is_kept_though_nobody_waits_for_that(service: FakePlayground) -> 
     async def leave() -> None:
         keep(service, Caller(ANN), "single", [GenerationRequest(BASE, (Message("user", "hi"),))], [answer])  # type: ignore[arg-type]
 
-    asyncio.run(leave())
+    # In a thread of its own: the browser's loop runs in this one.
+    thread = threading.Thread(target=asyncio.run, args=(leave(),))
+    thread.start()
+    thread.join()
     wait_for(lambda: runs(service))
     assert [(kept.state, kept.text) for kept in runs(service)[0].answers] == [("stopped", "Your parcel")]
 
