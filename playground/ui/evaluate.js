@@ -31,8 +31,9 @@ Object.assign(playground, (() => {
     return found.filter(Boolean).map((reply) => reply.data);
   }
 
-  function select(label, models, chosen, none) {
+  function select(label, name, models, chosen, none) {
     const node = make("select", "pg-select");
+    node.setAttribute("aria-label", name);
     if (none) node.append(new Option(none, ""));
     const isTwice = ({ name }) => models.filter((other) => other.name === name).length > 1;
     for (const model of models) node.append(new Option(isTwice(model) ? model.id : model.name, model.id, false, model.id === chosen));
@@ -150,8 +151,8 @@ Object.assign(playground, (() => {
 
     // A spec that can be run: what it says, and which models to ask.
     function ready(checked, models, asked) {
-      const first = select("Compare", models, checked.models[0]);
-      const second = select("with", models, checked.models[1], "no other model");
+      const first = select("Compare", "Model to compare", models, checked.models[0]);
+      const second = select("with", "Model to compare with", models, checked.models[1], "no other model");
       const limit = make("input", "pg-number");
       Object.assign(limit, { type: "number", min: 1, max: 4096, value: 1024 });
       const told = make("div");

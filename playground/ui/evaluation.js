@@ -91,7 +91,7 @@ Object.assign(playground, (() => {
     }
 
     function drawHead(now) {
-      const remove = asking("Delete", "Delete it with its answers and votes?", async () => {
+      const remove = asking("Delete", "With its answers and votes?", async () => {
         if (await act("", "DELETE")) onDelete(id);
       });
       head.replaceChildren(make("h3", "", now.name), make("div", "pg-actions", action("Back", back), ...buttons(now), reports(id), remove.node));

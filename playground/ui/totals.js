@@ -58,7 +58,7 @@ Object.assign(playground, (() => {
   function measures({ sides, measures: found }) {
     const heads = ["", ...shortNames(sides.map(({ model }) => model)), "Points", "Difference, with its 95% interval", ""];
     const head = make("tr", "", ...heads.map((words) => make("th", "", words)));
-    return make("div", "pg-table", make("table", "pg-measures", make("thead", "", head), make("tbody", "", ...found.map(measure))));
+    return make("div", "pg-measures-scroll", make("table", "pg-measures", make("thead", "", head), make("tbody", "", ...found.map(measure))));
   }
 
   // The right model's share of the blind votes; empty where nobody has voted.
@@ -77,7 +77,7 @@ Object.assign(playground, (() => {
       make("p", "pg-hint", "Times are medians, measured in the batch: many cases were answered at once, so each took longer than it would alone."),
     ];
     if (sides.length === 1) return [...parts, ...found.measures.map(({ reading }) => make("p", "", reading))];
-    const counts = ["improved", "regressed", "same"].map((name) => make("span", `pg-${name}`, `${changes[name]} ${name === "same" ? "the same" : name}`));
+    const counts = ["improved", "regressed", "same"].map((name) => make("span", `pg-${changes[name] ? name : "same"}`, `${changes[name]} ${name === "same" ? "the same" : name}`));
     const table = found.measures.length ? [measures(found)] : [];
     return [...parts, ...table, make("p", "pg-counts", ...counts), ...winRate(found)];
   }
