@@ -273,7 +273,7 @@ def test_scores_of_a_text_stand_where_its_tokens_begin(text: Any) -> None:
 def test_a_prompt_is_scored_and_nothing_written(text: Any, stream: bool) -> None:
     """As evaluation harnesses ask."""
     prompt = "Where is my parcel?"
-    ask = {"model": DEMO, "prompt": prompt, "echo": True, "logprobs": 1, "stream": stream}
+    ask = {"model": DEMO, "prompt": prompt, "echo": True, "logprobs": 1, "stream": stream, "temperature": 0}
     reply = text(max_tokens=0, **ask)
     choices = [choice for chunk in reply for choice in chunk.choices] if stream else reply.choices
     assert "".join(choice.text for choice in choices) == prompt
