@@ -215,6 +215,9 @@ class Registry:
         except MemoryError:
             return ModelLoadFailed(f"{card.id}: out of memory while loading; choose a smaller model")
         except Exception as error:
+            if self._closed:
+                # The interpreter may be half gone: whatever fails now says nothing of the model.
+                return Cancelled("the program is shutting down")
             log.exception("loading %s failed", card.id)
             return ModelLoadFailed(f"{card.id}: loading failed: {type(error).__name__}: {error}")
         return None

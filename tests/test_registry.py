@@ -52,6 +52,7 @@ class ScriptedLoader:
     closed: list[str] = field(default_factory=list)
     in_use: list[int] = field(default_factory=list)
     registry: Registry | None = None
+    falls_apart: bool = False
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         return 100 if base.id == "huge" else 10
@@ -59,6 +60,9 @@ class ScriptedLoader:
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         gate = self.gates.get(base.id)
         while gate is not None and not gate.wait(0.01):
+            if self.falls_apart and self.registry:
+                self.registry.close()
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             watch.report(Progress("loading", 0.5, base.id))
         watch.report(Progress("loading", 1.0, base.id))
         if base.id in self.broken:
@@ -243,6 +247,19 @@ def test_four_clients_over_three_bases_with_room_for_two() -> None:
     assert not failures
     assert not any(thread.is_alive() for thread in threads)
     assert max(loader.in_use) <= 20
+
+
+def test_what_breaks_because_the_program_ends_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    loader = ScriptedLoader(gates={"b": threading.Event()})
+    registry = make(loader)
+    waiting = Asked(registry, base("b"))
+    wait_for(lambda: waiting.progress)
+    loader.falls_apart = True
+    wait_for(lambda: not any(thread.name.startswith("load ") for thread in threading.enumerate()))
+    assert not caplog.records
+    with pytest.raises(PlaygroundError, match="shutting down"):
+        waiting.engine()
+    assert waiting.silent()
 
 
 def test_closing_lets_go_of_everything() -> None:
