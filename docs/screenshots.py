@@ -83,6 +83,22 @@ def look_closer(page: Page, folder: Path, scheme: str) -> None:
     page.close()
 
 
+def evaluated(page: Page) -> None:
+    """The demo's spec, run to its end; later pages open what the first one ran."""
+    page.get_by_role("tab", name="Evaluate").click()
+    tab = page.locator("#evaluate .pg-evaluate")
+    tab.locator(".pg-drop").wait_for()
+    if tab.locator(".pg-earlier-one").count():
+        tab.locator(".pg-earlier-one").first.click()
+    else:
+        tab.get_by_role("button", name="Try the demo's spec").click()
+        tab.get_by_label("Max tokens").fill("160")
+        tab.get_by_role("button", name="Run", exact=True).click()
+    tab.locator(".pg-evaluation-head").get_by_text("Done").wait_for(timeout=300_000)
+    tab.get_by_label("Which cases").select_option("improved")
+    tab.locator(".pg-cases > li").first.get_by_role("button").first.click()
+
+
 def main(url: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -99,6 +115,13 @@ def main(url: str, folder: Path) -> None:
             for number, question in enumerate((QUESTION, FOLLOW_UP)):
                 ask(page, "single", question, number)
             take(page, folder / f"single-{scheme}.png")
+            page = visit(browser, url, TALL, scheme)
+            evaluated(page)
+            take(page, folder / f"evaluate-{scheme}.png")
+            page = visit(browser, url, DESKTOP, scheme)
+            page.get_by_role("tab", name="History").click()
+            page.locator("#history .pg-history").wait_for()
+            take(page, folder / f"history-{scheme}.png")
         page = visit(browser, url, PHONE, "light")
         ask(page, "compare", QUESTION)
         take(page, folder / "phone.png", whole=True)

@@ -85,6 +85,8 @@ class Evaluator:
         self._specs: dict[str, Spec] = {}
         self._runs: dict[str, _Run] = {}
         self._problems: dict[str, str] = {}
+        # Held by whoever takes one of the files' locks, if only to see whether it is free.
+        self._locking = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="evaluations", daemon=True)
         self._thread.start()
@@ -163,12 +165,21 @@ class Evaluator:
     def standing(self, evaluation: Evaluation) -> Standing:
         """How far it is now."""
         run = self._runs.get(evaluation.id)
+        if run is None:
+            # It may have ended since it was looked up.
+            evaluation = self._evaluations.evaluation(evaluation.owner, evaluation.id)
         state: State = evaluation.state
         if evaluation.state == "running" and run is None:
-            state = "elsewhere" if self._is_elsewhere(evaluation.id) else "interrupted"
+            state = self._state_without_run(evaluation.id)
         left = run.seconds_left(evaluation.num_wanted) if run else None
         problem = evaluation.problem or self._problems.get(evaluation.id, "")
         return Standing(state, problem, evaluation.num_answers, evaluation.num_wanted, left)
+
+    def _state_without_run(self, evaluation_id: str) -> State:
+        """Of one that is kept as running and was not seen to run here."""
+        if self._is_elsewhere(evaluation_id):
+            return "elsewhere"
+        return "running" if evaluation_id in self._runs else "interrupted"
 
     def resume(self, caller: Caller, evaluation_id: str) -> None:
         """Goes on with one that was halted, has failed, or whose process has ended."""
@@ -219,17 +230,20 @@ class Evaluator:
 
     def _begin(self, evaluation: Evaluation, spec: Spec) -> None:
         lock = self._lock(evaluation.id)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise InvalidRequest(f"evaluation: {ELSEWHERE}", param="evaluation") from None
-        try:
-            self._evaluations.turn(evaluation.id, "running")
-            self._problems.pop(evaluation.id, None)
-            self._within(self._launch(evaluation, spec, lock))
-        except BaseException:
-            lock.release()
-            raise
+        with self._locking:
+            if evaluation.id in self._runs:
+                return
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                raise InvalidRequest(f"evaluation: {ELSEWHERE}", param="evaluation") from None
+            try:
+                self._evaluations.turn(evaluation.id, "running")
+                self._problems.pop(evaluation.id, None)
+                self._within(self._launch(evaluation, spec, lock))
+            except BaseException:
+                lock.release()
+                raise
 
     async def _launch(self, evaluation: Evaluation, spec: Spec, lock: FileLock) -> None:
         places = await asyncio.to_thread(self._evaluations.places, evaluation.id)
@@ -241,10 +255,9 @@ class Evaluator:
             state, problem = await self._outcome(evaluation, spec, missing)
             await asyncio.to_thread(self._conclude, evaluation.id, state, problem)
         finally:
-            # Nobody else may go on with it before its state is kept.
-            run = self._runs.pop(evaluation.id)
+            # Nobody else may go on with it before its state is kept; whoever sees it run no longer finds the lock free.
             lock.release()
-            run.ended.set()
+            self._runs.pop(evaluation.id).ended.set()
 
     async def _outcome(
         self, evaluation: Evaluation, spec: Spec, missing: Iterator[Place]
@@ -318,13 +331,16 @@ class Evaluator:
             await asyncio.wait({run.task})
 
     def _is_elsewhere(self, evaluation_id: str) -> bool:
-        lock = self._lock(evaluation_id)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        with self._locking:
+            if evaluation_id in self._runs:
+                return False
+            lock = self._lock(evaluation_id)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return True
+            lock.release()
+            return False
 
     def _lock(self, evaluation_id: str) -> FileLock:
         # The system lets go of it when the process ends, however it ends.

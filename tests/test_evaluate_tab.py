@@ -83,13 +83,11 @@ def cases_of(server: Server) -> list[dict]:
 
 
 def test_a_broken_spec_tells_all_its_problems(evaluating: Evaluating) -> None:
-    evaluating.person.complaints.clear()
+    evaluating.person.expects("400")
     evaluating.choose('{"name": "x", "colour": 1, "examples": [{"input": 2}], "base_model": ""}', "broken.json")
     problems = evaluating.tab.get_by_role("alert")
     for problem in ("colour", "system_prompt", "examples[0].input", "examples[0].output", "base_model"):
         expect(problems).to_contain_text(problem)
-    # The browser itself notes the refusal.
-    evaluating.person.complaints[:] = [one for one in evaluating.person.complaints if "400" not in one]
 
 
 def test_a_spec_is_run_and_its_figures_are_the_servers(evaluating: Evaluating, demo_server: Server) -> None:
@@ -320,22 +318,21 @@ def test_one_that_is_gone_says_so_and_can_be_left(evaluating: Evaluating, demo_s
     evaluating.button("Back").click()
     expect(evaluating.tab.locator(".pg-earlier-one")).to_have_count(1)
     demo_server.send("DELETE", f"{PATH}/{latest(demo_server)['id']}", None, {})
+    evaluating.person.expects("404")
     evaluating.tab.locator(".pg-earlier-one").click()
     expect(evaluating.tab.get_by_role("alert")).to_contain_text("there is none")
     evaluating.button("Back").click()
     expect(evaluating.tab.locator(".pg-drop")).to_be_visible()
-    # The browser itself notes each refusal.
-    evaluating.person.complaints[:] = [one for one in evaluating.person.complaints if "404" not in one]
 
 
 def test_a_lost_server_is_told_until_it_is_back(evaluating: Evaluating) -> None:
     evaluating.begin((ROOT / "demo" / "tunedtensor.json").read_text())
     evaluating.expect_status("left")
+    evaluating.person.expects("ERR_FAILED")
     evaluating.page.route(f"**{PATH}/**", lambda route: route.abort())
     expect(evaluating.tab.get_by_role("alert")).to_contain_text("does not answer")
     evaluating.page.unroute(f"**{PATH}/**")
     expect(evaluating.tab.get_by_role("alert")).to_have_count(0)
-    evaluating.person.complaints[:] = [one for one in evaluating.person.complaints if "ERR_FAILED" not in one]
 
 
 def test_where_inference_is_off_nothing_is_begun_or_resumed(visit: Visit, tmp_path: Path) -> None:

@@ -229,6 +229,31 @@ def test_another_process_leaves_it_alone(running: Evaluator, service: ScriptedSe
         other.close()
 
 
+def test_looking_at_one_never_stands_in_its_way(running: Evaluator, service: ScriptedService) -> None:
+    evaluation_id = begin(running)
+    done, seen = threading.Event(), Counter[str]()
+
+    def look() -> None:
+        while not done.is_set():
+            seen[state_of(running, evaluation_id)] += 1
+
+    onlookers = [threading.Thread(target=look) for _ in range(3)]
+    for onlooker in onlookers:
+        onlooker.start()
+    try:
+        for _ in range(60):
+            running.halt(LOCAL, evaluation_id, "paused")
+            with running._evaluations._store.writing() as connection:
+                connection.execute("DELETE FROM evaluation_answers")
+                connection.execute("UPDATE evaluations SET state = 'paused'")
+            running.resume(LOCAL, evaluation_id)
+    finally:
+        done.set()
+        for onlooker in onlookers:
+            onlooker.join()
+    assert "elsewhere" not in seen
+
+
 def test_closing_leaves_it_to_the_next_start(service: ScriptedService, tmp_path: Path) -> None:
     first = evaluator(tmp_path, service)
     evaluation_id = begin(first)

@@ -67,6 +67,18 @@ def test_markdown_is_text_alone(report: Report) -> None:
     assert "## 4 improved" in text
 
 
+def test_markdown_of_one_model_tells_what_it_failed(tmp_path: Path) -> None:
+    made = evaluator(tmp_path, ScriptedService())
+    cases = [{"input": text, "assert": [rule]} for text, rule in (("a", "contains:nowhere"), ("b", "min-length:1"))]
+    spec = {"name": "s", "system_prompt": "", "base_model": BASE, "eval_cases": cases}
+    evaluation_id = made.start("spec.json", json.dumps(spec), (TUNE,), LOCAL)
+    made.wait(evaluation_id)
+    text = written(made.report(LOCAL, evaluation_id), "md")
+    made.close()
+    assert "## 1 failed" in text
+    assert [line.split(" | ")[1] for line in text.partition("## 1 failed")[2].splitlines()[4:]] == ["a"]
+
+
 def test_html_is_one_page_that_runs_and_asks_for_nothing(report: Report, browser: Browser, tmp_path: Path) -> None:
     text = written(report, "html")
     assert not re.search(r"<(script|img|link|iframe|form)\b", text)

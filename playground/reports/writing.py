@@ -56,15 +56,25 @@ def _markdown(record: dict[str, Any]) -> str:
     ]
     lines += ["", *(f"- {_plain(measure['reading'])}" for measure in totals["measures"] if measure["reading"])]
     lines += [f"- {_plain(one['text'])}: {_plain(one['reading'])}" for one in record["constraints"]]
-    for kind in ("regressed", "improved"):
-        lines += _markdown_cases(kind, [case for case in record["cases"] if case["change"] == kind])
+    for kind, cases in _told_cases(record):
+        lines += _markdown_cases(kind, cases, record["models"])
     return "\n".join(lines) + "\n"
 
 
-def _markdown_cases(kind: str, cases: list[dict[str, Any]]) -> Iterable[str]:
+def _told_cases(record: dict[str, Any]) -> Iterable[tuple[str, list[dict[str, Any]]]]:
+    """The cases that a reader looks for: what changed between two models, or what one model failed."""
+    if len(record["models"]) == 2:
+        for kind in ("regressed", "improved"):
+            yield kind, [case for case in record["cases"] if case["change"] == kind]
+    else:
+        yield "failed", [case for case in record["cases"] if case["answers"][0] and not case["answers"][0]["passed"]]
+
+
+def _markdown_cases(kind: str, cases: list[dict[str, Any]], models: list[str]) -> Iterable[str]:
     if not cases:
         return []
-    lines = ["", f"## {len(cases)} {kind}", "", "| # | input | first | second | why |", "|---|---|---|---|---|"]
+    heads = ("#", "input", *map(_plain, models), "why")
+    lines = ["", f"## {len(cases)} {kind}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for case in cases[:MAX_MARKDOWN_CASES]:
         answers = [_plain(answer["content"]) for answer in case["answers"]]
         failures = [failure for answer in case["answers"] for failure in answer["failures"]]
