@@ -20,6 +20,7 @@ from playground.catalog.adapter_folders import (
     find_adapters,
     read_adapter,
 )
+from playground.catalog.added import NOTHING
 from playground.catalog.entry import Entry
 from playground.catalog.models_file import ModelsFile, local_adapter, local_path, read_models_file
 from playground.errors import ModelLoadFailed, ModelNotFound
@@ -71,10 +72,17 @@ def load_catalog(path: Path) -> Catalog:
     Raises `ConfigurationError` with everything that is wrong with the file. A broken adapter never raises:
     its card has a `problem`.
     """
-    file = read_models_file(path)
+    return catalog_of(read_models_file(path), NOTHING)
+
+
+def catalog_of(file: ModelsFile, added: ModelsFile) -> Catalog:
+    """The same of a file that was read, and of fine-tunes and folders that were added to it; what the file says of an
+    id holds."""
     bases = {entry.id: _base_card(entry, file.folder) for entry in file.entries if _is_base(entry)}
-    listed = list(_listed(file, bases))
-    discovered = _discovered(file, bases, listed)
+    ids = {entry.id for entry in file.entries}
+    further = replace(added, entries=tuple(entry for entry in added.entries if entry.id not in ids))
+    listed = [*_listed(file, bases), *_listed(further, bases)]
+    discovered = _discovered(_named_folders(file.adapter_dirs, added.adapter_dirs), file.folder, bases, listed)
     return Catalog(MappingProxyType({card.id: card for card in _in_order(bases, [*listed, *discovered])}))
 
 
@@ -174,6 +182,8 @@ def _listed(file: ModelsFile, bases: Mapping[str, ModelCard]) -> Iterator[ModelC
     """Each fine-tune's entry, followed by those checkpoints of its folder that have no entry themselves."""
     groups = [
         list(_fine_tune_cards(entry, bases[entry.base_model], bases, file.folder))
+        if entry.base_model in bases
+        else [_orphan(entry)]
         for entry in file.entries
         if entry.base_model is not None
     ]
@@ -183,6 +193,12 @@ def _listed(file: ModelsFile, bases: Mapping[str, ModelCard]) -> Iterator[ModelC
     for first, *checkpoints in groups:
         yield first if first.step is None else replace(first, run=runs.get(first.adapter))
         yield from (card for card in checkpoints if card.adapter not in own and card.id not in ids)
+
+
+def _orphan(entry: Entry) -> ModelCard:
+    """Of one that was added, whose base was taken out of the models.yaml since."""
+    card = ModelCard(id=entry.id, name=entry.name or _last_part(entry.id), type="fine-tuned", source="")
+    return replace(card, owner=entry.owner, problem=_unknown_base(entry.base_model))
 
 
 def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard], folder: Path) -> str | None:
@@ -211,18 +227,20 @@ def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:
     )
 
 
-def _discovered(file: ModelsFile, bases: Mapping[str, ModelCard], listed: Sequence[ModelCard]) -> Iterator[ModelCard]:
-    """Cards of the adapters in `adapter_dirs` that no entry names, with ids that nothing else has."""
+def _discovered(
+    folders: Mapping[str, Path], start: Path, bases: Mapping[str, ModelCard], listed: Sequence[ModelCard]
+) -> Iterator[ModelCard]:
+    """Cards of the adapters in `folders` that no entry names, with ids that nothing else has."""
     seen = {card.adapter for card in listed}
     taken = {*bases, *(card.id for card in listed)}
     owners = {Path(card.adapter): card.owner for card in listed if card.adapter and card.owner}
-    for top, prefix in zip(file.adapter_dirs, _prefixes(file.adapter_dirs), strict=True):
+    for prefix, top in folders.items():
         for found in find_adapters(top):
             folder = os.path.realpath(found.folder)
             if folder in seen:
                 continue
             seen.add(folder)
-            card = _discovered_card(found, _discovered_id(prefix, top, found.folder), bases, file.folder)
+            card = _discovered_card(found, _discovered_id(prefix, top, found.folder), bases, start)
             card = replace(card, id=_free(card.id, taken), adapter=folder, owner=_owner(Path(folder), owners))
             taken.add(card.id)
             yield card
@@ -262,6 +280,19 @@ def _base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) 
     bases = list(bases)
     by_id = next((base for base in bases if base.id in names), None)
     return by_id or next((base for base in bases if base.source in folders), None)
+
+
+def _named_folders(folders: Sequence[Path], added: Sequence[Path]) -> dict[str, Path]:
+    """Folders by what they are called in ids. One that was added changes the name of none that was there before."""
+    named = dict(zip(_prefixes(folders), folders, strict=True))
+    seen = {folder.resolve() for folder in folders}
+    for folder in added:
+        parts = folder.resolve().parts
+        if folder.resolve() not in seen:
+            names = ["/".join(part.strip("/\\") for part in parts[-n:]) for n in range(1, len(parts) + 1)]
+            named[next((name for name in names if name not in named), str(folder))] = folder
+            seen.add(folder.resolve())
+    return named
 
 
 def _prefixes(folders: Sequence[Path]) -> list[str]:

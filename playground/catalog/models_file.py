@@ -78,6 +78,29 @@ class _Problems:
 
 def read_models_file(file: Path) -> ModelsFile:
     """Reads and checks a models.yaml; raises `ConfigurationError` with all that is wrong with it."""
+    data, folder, problems = _opened(file)
+    given = _entries(data.get("models", _ABSENT), problems)
+    _check_ids(given, problems)
+    checked = [_check(one, _rules(one, given, folder), folder, problems) for one in given]
+    adapter_dirs = _adapter_dirs(data.get("adapter_dirs", []), folder, problems)
+    problems.raise_if_any()
+    return ModelsFile(folder, tuple(checked), adapter_dirs)
+
+
+def read_added_file(file: Path) -> ModelsFile:
+    """The same of a file of fine-tunes alone: their bases stand in the models.yaml, and its folders need not be there
+    today."""
+    data, folder, problems = _opened(file)
+    given = _entries(data["models"], problems) if data.get("models") else []
+    _check_ids(given, problems)
+    checked = [_check(one, _added_rules(one), folder, problems) for one in given]
+    names = _folder_names(data.get("adapter_dirs", []), problems)
+    problems.raise_if_any()
+    return ModelsFile(folder, tuple(checked), tuple(local_path(name, folder) for _, name in names))
+
+
+def _opened(file: Path) -> tuple[Mapping[str, Any], Path, _Problems]:
+    """What a file says, the folder that it stands in, and where what is wrong with it is collected."""
     yaml_file = read_yaml(file)
     data = yaml_file.data
     if data is None:
@@ -93,13 +116,7 @@ def read_models_file(file: Path) -> ModelsFile:
     for key, value in data.items():
         if key not in _TOP_KEYS:
             problems.add((str(key),), value, _unknown(str(key), _TOP_KEYS))
-    folder = file.absolute().parent
-    given = _entries(data.get("models", _ABSENT), problems)
-    _check_ids(given, problems)
-    checked = [_check(one, given, folder, problems) for one in given]
-    adapter_dirs = _adapter_dirs(data.get("adapter_dirs", []), folder, problems)
-    problems.raise_if_any()
-    return ModelsFile(folder, tuple(checked), adapter_dirs)
+    return data, file.absolute().parent, problems
 
 
 def is_hub_id(text: str) -> bool:
@@ -181,17 +198,13 @@ def _check_ids(given: Sequence[_Given], problems: _Problems) -> None:
             first[one.entry.id] = one.position
 
 
-def _check(one: _Given, given: Sequence[_Given], folder: Path, problems: _Problems) -> Entry:
-    """Checks what no single key shows; gives the entry with its chat template read."""
+def _check(one: _Given, rules: Sequence[tuple[str, str]], folder: Path, problems: _Problems) -> Entry:
+    """Tells what no single key shows; gives the entry with its chat template read."""
 
     def wrong(key: str, rule: str) -> None:
         value = getattr(one.entry, key) if key in one.keys else _ABSENT
         problems.add(("models", one.position, key), value, rule)
 
-    if "base_model" in one.keys or "adapter" in one.keys:
-        rules = _fine_tune_rules(one, given, folder)
-    else:
-        rules = _base_rules(one, folder)
     for key, rule in rules:
         wrong(key, rule)
     template = one.entry.chat_template
@@ -202,6 +215,17 @@ def _check(one: _Given, given: Sequence[_Given], folder: Path, problems: _Proble
     except ValueError as error:
         wrong("chat_template", str(error))
         return one.entry
+
+
+def _rules(one: _Given, given: Sequence[_Given], folder: Path) -> list[tuple[str, str]]:
+    if "base_model" in one.keys or "adapter" in one.keys:
+        return _fine_tune_rules(one, given, folder)
+    return _base_rules(one, folder)
+
+
+def _added_rules(one: _Given) -> list[tuple[str, str]]:
+    needed = [key for key in ("base_model", "adapter") if key not in one.keys]
+    return [(key, "only fine-tuned models stand in this file: it must have one") for key in needed]
 
 
 def _base_rules(one: _Given, folder: Path) -> list[tuple[str, str]]:
@@ -265,15 +289,23 @@ def _template(text: str, folder: Path) -> str:
     return text
 
 
-def _adapter_dirs(value: Any, folder: Path, problems: _Problems) -> tuple[Path, ...]:
+def _folder_names(value: Any, problems: _Problems) -> list[tuple[int, str]]:
+    """The names under `adapter_dirs`, each with its place in the list."""
     if not isinstance(value, list):
         problems.add(("adapter_dirs",), value, "it must be a list of folders")
-        return ()
-    found: dict[Path, Path] = {}
+        return []
+    names: list[tuple[int, str]] = []
     for position, item in enumerate(value):
-        if not isinstance(item, str) or not item.strip():
+        if isinstance(item, str) and item.strip():
+            names.append((position, item))
+        else:
             problems.add(("adapter_dirs", position), item, "it must be the name of a folder")
-            continue
+    return names
+
+
+def _adapter_dirs(value: Any, folder: Path, problems: _Problems) -> tuple[Path, ...]:
+    found: dict[Path, Path] = {}
+    for position, item in _folder_names(value, problems):
         path = local_path(item, folder)
         if os.path.isdir(path):
             found.setdefault(path.resolve(), path)
