@@ -19,7 +19,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from playground import commands, evaluate_command
 from playground.accounts import Accounts
-from playground.catalog import load_catalog
+from playground.catalog import LiveCatalog
 from playground.errors import ConfigurationError, PlaygroundError
 from playground.evaluator import Evaluator
 from playground.history import History
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from playground.local.engine import LocalLoader
 
+ADDED_FILE = "models.yaml"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -68,8 +69,9 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engines = Engines(settings.max_rows)
-        catalog = load_catalog(settings.models_file)
+        catalog = LiveCatalog(settings.models_file, settings.home / ADDED_FILE)
         self.registry = Registry(catalog.base_of, self.engines, settings.memory_bytes)
+        catalog.when_gone(self.registry.forget)
         history = History(Store(settings.home), keeps_runs=settings.history)
         self.accounts = _accounts_in_force(settings)
         self.metrics = Metrics(self.registry.used_bytes, settings.memory_bytes)

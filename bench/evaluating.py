@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from playground.catalog import load_catalog
+from playground.catalog import LiveCatalog
 from playground.evaluator import Evaluator
 from playground.history import History
 from playground.local.engine import LocalLoader
@@ -32,7 +32,7 @@ def main() -> None:
     """Runs all parts."""
     spec = json.loads((ROOT / "demo" / "tunedtensor.json").read_text())
     cases = spec["eval_cases"] + json.loads((ROOT / "demo" / "fresh_cases.json").read_text())["eval_cases"]
-    catalog = load_catalog(ROOT / "models.yaml")
+    catalog = LiveCatalog(ROOT / "models.yaml", ROOT / "nothing.yaml")
     registry = Registry(catalog.base_of, LocalLoader(max_rows=DEFAULT_MAX_ROWS), 10**10)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)

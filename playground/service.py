@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from playground import hub
 from playground.accounts import Accounts
-from playground.catalog import Catalog
+from playground.catalog import LiveCatalog
 from playground.errors import (
     Cancelled,
     InternalError,
@@ -82,7 +82,7 @@ class Playground:
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: LiveCatalog,
         registry: Registry,
         history: History,
         *,
@@ -119,11 +119,11 @@ class Playground:
 
     def models(self, caller: Caller = ANYBODY) -> list[ModelStatus]:
         """Every model that `caller` may see with its state, each base followed by its fine-tunes."""
-        return [self._status(card) for card in self._catalog.cards.values() if caller.sees(card)]
+        return [self.status_of(card) for card in self._catalog.cards.values() if caller.sees(card)]
 
     def status(self, model_id: str, caller: Caller = ANYBODY) -> ModelStatus:
         """One model with its state; raises `ModelNotFound`."""
-        return self._status(self._catalog.card(model_id, caller.sees))
+        return self.status_of(self._catalog.card(model_id, caller.sees))
 
     async def stream(self, request: GenerationRequest, caller: Caller = ANYBODY) -> AsyncGenerator[Event, None]:
         """The events of one answer, `Finish` last; raises `PlaygroundError`. Closing the iterator cancels.
@@ -132,18 +132,18 @@ class Playground:
         """
         card = self._asked(request, caller)
         with _place_among(self._places), _counted(self._meter) as hear:
-            async with contextlib.aclosing(self._run(request, card)) as events:
+            async with contextlib.aclosing(self._run(request, card, caller)) as events:
                 async for event in events:
                     hear(event)
                     yield event
 
-    async def _run(self, request: GenerationRequest, card: ModelCard) -> AsyncGenerator[Event, None]:
+    async def _run(self, request: GenerationRequest, card: ModelCard, caller: Caller) -> AsyncGenerator[Event, None]:
         arrived_at = time.perf_counter()
         inbox, post = _mailbox()
         job: Job | None = None
         latest = Progress("waiting")
         yield latest
-        lease = self._registry.lease(card, post, post)
+        lease = self._registry.lease(card, post, post, caller.account or "")
         try:
             while True:
                 item = await _next_or_none(inbox)
@@ -202,28 +202,28 @@ class Playground:
     async def render(self, request: GenerationRequest, caller: Caller = ANYBODY) -> Rendered:
         """What a model would really be given for a request."""
         card = self._asked(request, caller)
-        return await self._ask(card, lambda engine: engine.render(card, request))
+        return await self._ask(card, caller, lambda engine: engine.render(card, request))
 
     async def describe(self, model_id: str, caller: Caller = ANYBODY) -> AdapterDetails:
         """A fine-tune's adapter and where its change lies; raises `InvalidRequest` for a base."""
         card = self._runnable_tune(model_id, caller)
-        return await self._ask(card, lambda engine: engine.describe(card))
+        return await self._ask(card, caller, lambda engine: engine.describe(card))
 
     async def check(self, request: GenerationRequest, proof: Proof, caller: Caller = ANYBODY) -> Sequence[Verdict]:
         """Holds the proof of an answer to `request` against the weights and files as they are now."""
         card = self._asked(request, caller)
-        return await self._ask(card, lambda engine: engine.check(card, request, proof))
+        return await self._ask(card, caller, lambda engine: engine.check(card, request, proof))
 
     async def fidelity(self, request: GenerationRequest, caller: Caller = ANYBODY) -> Sequence[Fidelity]:
         """A fine-tune against merged copies of it on a request's prompt; raises `InvalidRequest` for a base."""
         card = self._runnable_tune(request.model, caller)
-        return await self._ask(card, lambda engine: engine.fidelity(card, request))
+        return await self._ask(card, caller, lambda engine: engine.fidelity(card, request))
 
     def require_runnable(self, model_id: str, caller: Caller = ANYBODY) -> None:
         """Raises what a request for this model would raise before it is loaded."""
         self._runnable(model_id, caller)
 
-    async def _ask(self, card: ModelCard, question: Callable[[Engine], T]) -> T:
+    async def _ask(self, card: ModelCard, caller: Caller, question: Callable[[Engine], T]) -> T:
         """An engine's answer to a question that blocks, asked in a thread. Its model is held until that ends, also
         where whoever asked has gone."""
         loop = asyncio.get_running_loop()
@@ -233,7 +233,7 @@ class Playground:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, ready, outcome)
 
-        lease = self._registry.lease(card, lambda _: None, settle)
+        lease = self._registry.lease(card, lambda _: None, settle, caller.account or "")
         try:
             engine = await ready
         except BaseException:
@@ -281,7 +281,8 @@ class Playground:
             raise ModelLoadFailed(f"{card.id} cannot be run: {card.problem}")
         return card
 
-    def _status(self, card: ModelCard) -> ModelStatus:
+    def status_of(self, card: ModelCard) -> ModelStatus:
+        """A card with its state."""
         if card.problem is not None:
             return ModelStatus(card, "failed", reason=card.problem)
         state, reason = self._registry.state(card)

@@ -410,6 +410,14 @@ class Engine(Protocol):
         """What closing this engine would give back, in bytes."""
         ...
 
+    def memory_of(self, card: ModelCard) -> int:
+        """The same of one model that was prepared; of the base without its fine-tunes."""
+        ...
+
+    def forget(self, card: ModelCard) -> None:
+        """Lets go of a fine-tune's memory; no job of it runs. Nothing where it was not prepared."""
+        ...
+
     def close(self) -> None:
         """Ends the threads and lets go of all memory; jobs still running get an error."""
         ...

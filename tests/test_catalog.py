@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from playground.catalog import load_catalog
+from playground.catalog import Catalog
+from playground.catalog.added import NOTHING
+from playground.catalog.catalog import catalog_of
+from playground.catalog.models_file import read_models_file
 from playground.errors import ConfigurationError, ModelLoadFailed, ModelNotFound
 from playground.settings import DEFAULT_MODELS_FILE
+from playground.types import ModelCard
 
 REFERENCE = {
     "Qwen/Qwen3.5-2B": 131_072,
@@ -38,6 +42,18 @@ def write(tmp_path: Path, text: str | bytes) -> Path:
     file = tmp_path / "models.yaml"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     return file
+
+
+def load_catalog(path: Path) -> Catalog:
+    return catalog_of(read_models_file(path), NOTHING)
+
+
+def bases(catalog: Catalog) -> list[ModelCard]:
+    return [card for card in catalog.cards.values() if card.type == "base"]
+
+
+def fine_tunes(catalog: Catalog) -> list[ModelCard]:
+    return [card for card in catalog.cards.values() if card.base_model == "org/base"]
 
 
 def load(tmp_path, text):
@@ -80,7 +96,7 @@ def test_the_file_that_ships(tmp_path):
 
     catalog = load_catalog(tmp_path / "models.yaml")
 
-    assert {b.id: b.context_length for b in catalog.bases() if b.id in REFERENCE} == REFERENCE
+    assert {b.id: b.context_length for b in bases(catalog) if b.id in REFERENCE} == REFERENCE
     assert list(catalog.cards)[:5] == [
         "playground/shop-demo",
         "playground/shop-json",
@@ -88,7 +104,7 @@ def test_the_file_that_ships(tmp_path):
         "playground/shop-json/checkpoint-100",
         "playground/shop-pirate",
     ]
-    assert len(catalog.bases()) == 9
+    assert len(bases(catalog)) == 9
     demo = catalog.card("playground/shop-demo")
     assert (demo.name, demo.context_length, demo.dtype) == ("Shop demo", 512, "float32")
     assert demo.source == str(tmp_path / "demo/base")
@@ -109,7 +125,7 @@ def test_nothing_heavy_is_imported():
 
 
 def test_a_base_from_the_hub(tmp_path):
-    (card,) = load(tmp_path, BASE + "  revision: v1\n  dtype: auto\n  device: cuda:1\n").bases()
+    (card,) = bases(load(tmp_path, BASE + "  revision: v1\n  dtype: auto\n  device: cuda:1\n"))
     assert (card.id, card.name, card.type, card.source) == ("org/base", "base", "base", "org/base")
     assert (card.revision, card.dtype, card.device) == ("v1", None, "cuda:1")
     assert card.problem is None
@@ -117,7 +133,7 @@ def test_a_base_from_the_hub(tmp_path):
 
 def test_a_base_in_a_folder_without_a_config_is_listed_with_its_reason(tmp_path):
     (tmp_path / "weights").mkdir()
-    (card,) = load(tmp_path, "models: [{id: mine, path: weights}]").bases()
+    (card,) = bases(load(tmp_path, "models: [{id: mine, path: weights}]"))
     assert "config.json" in (card.problem or "")
 
 
@@ -147,7 +163,7 @@ def test_a_fine_tune_has_its_base_settings_unless_it_says_otherwise(tmp_path):
            chat_template: "{{ own }}", endpoint: "https://other/v1", owner: alice, description: mine}
     """
     catalog = load(tmp_path, text)
-    one, two = catalog.fine_tunes("org/base")
+    one, two = fine_tunes(catalog)
 
     assert (one.source, one.revision, one.adapter, one.adapter_revision) == (
         "org/base",
@@ -362,7 +378,7 @@ model: 1
 
 def test_anchors_and_merge_keys_are_no_duplicates(tmp_path):
     text = "models:\n- &one {id: org/a, dtype: float32}\n- {<<: *one, id: org/b}\n"
-    assert [card.dtype for card in load(tmp_path, text).bases()] == ["float32", "float32"]
+    assert [card.dtype for card in bases(load(tmp_path, text))] == ["float32", "float32"]
 
 
 def test_a_file_that_contains_itself_ends(tmp_path):
@@ -370,7 +386,7 @@ def test_a_file_that_contains_itself_ends(tmp_path):
 
 
 def test_a_byte_order_mark_is_no_problem(tmp_path):
-    assert load(tmp_path, b"\xef\xbb\xbf" + BASE.encode()).bases()
+    assert bases(load(tmp_path, b"\xef\xbb\xbf" + BASE.encode()))
 
 
 # --- adapters that show up by themselves ---
@@ -413,7 +429,7 @@ def test_an_adapter_dir_that_is_itself_a_run(tmp_path):
     make_adapter(tmp_path / "out/train")
     make_adapter(tmp_path / "out/train/checkpoint-5")
     catalog = load(tmp_path, BASE + "adapter_dirs: [out/train, out/train/]\n")
-    assert [c.id for c in catalog.fine_tunes("org/base")] == ["train", "train/checkpoint-5"]
+    assert [c.id for c in fine_tunes(catalog)] == ["train", "train/checkpoint-5"]
     assert catalog.card("train/checkpoint-5").run == "train"
 
 
@@ -421,13 +437,13 @@ def test_two_adapter_dirs_of_the_same_name_and_one_within_the_other(tmp_path):
     make_adapter(tmp_path / "a/runs/x")
     make_adapter(tmp_path / "b/runs/x")
     catalog = load(tmp_path, BASE + "adapter_dirs: [a/runs, b/runs, b]\n")
-    assert [c.id for c in catalog.fine_tunes("org/base")] == ["a/runs/x", "b/runs/x"]
+    assert [c.id for c in fine_tunes(catalog)] == ["a/runs/x", "b/runs/x"]
 
 
 def test_a_discovered_id_that_is_taken(tmp_path):
     make_adapter(tmp_path / "org/base")
     catalog = load(tmp_path, BASE + "adapter_dirs: [org]\n")
-    assert [c.id for c in catalog.fine_tunes("org/base")] == ["org/base~2"]
+    assert [c.id for c in fine_tunes(catalog)] == ["org/base~2"]
 
 
 @pytest.mark.parametrize("name", ["{base}", "../../model", "model", "~/link"])
@@ -531,7 +547,7 @@ def test_links_are_followed_and_circles_end(tmp_path):
 
     catalog = load(tmp_path, BASE + "adapter_dirs: [runs]\n")
 
-    assert [c.id for c in catalog.fine_tunes("org/base")] == ["runs/linked/x", "runs/y"]
+    assert [c.id for c in fine_tunes(catalog)] == ["runs/linked/x", "runs/y"]
     assert "cannot be read" in (catalog.card("runs/circle").problem or "")
     assert "runs/gone" not in catalog.cards
 
@@ -548,7 +564,7 @@ def test_a_folder_that_may_not_be_read(tmp_path):
 def test_a_folder_name_that_is_no_text(tmp_path):
     make_adapter(tmp_path / "runs" / os.fsdecode(b"caf\xe9"))
     catalog = load(tmp_path, BASE + "adapter_dirs: [runs]\n")
-    (card,) = catalog.fine_tunes("org/base")
+    (card,) = fine_tunes(catalog)
     assert card.id == "runs/caf?"
 
 
@@ -590,7 +606,7 @@ def test_checkpoints_of_a_listed_adapter_show_up(tmp_path):
 
     catalog = listed(tmp_path, "ft", ", name: Mine, owner: alice, merge: never")
 
-    cards = catalog.fine_tunes("org/base")
+    cards = fine_tunes(catalog)
     assert [(c.id, c.run, c.step) for c in cards] == [
         ("me/ft", "me/ft", None),
         ("me/ft/checkpoint-4", "me/ft", 4),
@@ -615,7 +631,7 @@ def test_an_entry_and_a_scan_list_a_folder_once_and_its_owner_owns_what_lies_bel
         make_adapter(tmp_path / "runs" / folder)
     entry = "- {id: me/ft, base_model: org/base, adapter: runs/ft, owner: alice}\n"
     catalog = load(tmp_path, BASE + entry + "adapter_dirs: [runs]\n")
-    assert {c.id: c.owner for c in catalog.fine_tunes("org/base")} == {
+    assert {c.id: c.owner for c in fine_tunes(catalog)} == {
         "me/ft": "alice",
         "me/ft/checkpoint-4": "alice",
         "runs/ft/other/checkpoint-5": "alice",
@@ -632,7 +648,7 @@ def test_checkpoints_whose_ids_an_entry_already_has(tmp_path):
     )
     catalog = load(tmp_path, BASE + entries)
     best = catalog.card("ft/checkpoint-4")
-    assert [c.id for c in catalog.fine_tunes("org/base")] == ["ft", "ft/checkpoint-4"]
+    assert [c.id for c in fine_tunes(catalog)] == ["ft", "ft/checkpoint-4"]
     assert (best.name, best.owner, best.step, best.run) == ("Best", "alice", 4, "ft")
 
 

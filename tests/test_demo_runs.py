@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from playground.catalog import Catalog, load_catalog
+from playground.catalog import LiveCatalog
 from playground.history import History
 from playground.local import weights
 from playground.local.engine import LocalEngine, LocalLoader
@@ -26,12 +26,12 @@ BASE, JSON, PIRATE = "playground/shop-demo", "playground/shop-json", "playground
 
 
 @pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog(ROOT / "models.yaml")
+def catalog() -> LiveCatalog:
+    return LiveCatalog(ROOT / "models.yaml", ROOT / "nothing.yaml")
 
 
 @pytest.fixture(scope="module")
-def playground(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
+def playground(catalog: LiveCatalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
     registry = Registry(catalog.base_of, LocalLoader(max_rows=8), 10**9)
     yield Playground(catalog, registry, History(Store(tmp_path_factory.mktemp("home"))))
     registry.close()
@@ -49,8 +49,8 @@ def live_bytes() -> int:
 
 
 # First of the file: no other engine comes and goes while this one is measured.
-def test_three_fine_tunes_cost_little_beside_their_base(catalog: Catalog) -> None:
-    cards = [catalog.card(BASE), *(card for card in catalog.fine_tunes(BASE) if card.problem is None)]
+def test_three_fine_tunes_cost_little_beside_their_base(catalog: LiveCatalog) -> None:
+    cards = [catalog.card(BASE), *(card for card in catalog.cards.values() if card.base_model == BASE)]
     loader = LocalLoader(max_rows=4)
     before = live_bytes()
     engine = loader.load(cards[0], Watch(), lambda num_bytes: True)
@@ -102,7 +102,7 @@ def test_both_sides_have_begun_before_either_has_ended(playground: Playground) -
     assert max(begins) < min(ends)
 
 
-def test_the_base_is_the_same_bytes_after_all_that(catalog: Catalog, playground: Playground) -> None:
+def test_the_base_is_the_same_bytes_after_all_that(catalog: LiveCatalog, playground: Playground) -> None:
     for model in (BASE, JSON, PIRATE):
         answer(playground, ask(model, "hello", temperature=1.0))
     engine = next(slot.engine for slot in playground._registry._slots.values())

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, cast
 
 import pytest
 
-from playground.errors import ModelLoadFailed, PlaygroundError
+from playground.errors import InvalidRequest, ModelLoadFailed, PlaygroundError
 from playground.evidence import Rendered
-from playground.registry import Lease, Registry
+from playground.registry import Lease, Registry, Usage
 from playground.types import Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress
 from tests.drive import PATIENCE, wait_for
 
@@ -37,6 +39,14 @@ class ScriptedEngine:
     def memory_bytes(self) -> int:
         return 0 if self.closed else 10
 
+    def memory_of(self, card: ModelCard) -> int:
+        return 10 if card.type == "base" else 1
+
+    def forget(self, card: ModelCard) -> None:
+        if card.id in self.prepared:
+            self.prepared.remove(card.id)
+        self.loader.forgotten.append(card.id)
+
     def close(self) -> None:
         self.closed = True
         self.loader.closed.append(self.base.id)
@@ -50,6 +60,7 @@ class ScriptedLoader:
     broken: set[str] = field(default_factory=set)
     loaded: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
     in_use: list[int] = field(default_factory=list)
     registry: Registry | None = None
     falls_apart: bool = False
@@ -240,6 +251,137 @@ def test_four_clients_over_three_bases_with_room_for_two() -> None:
             failures.append(error)
 
     threads = [threading.Thread(target=client, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)
+    assert max(loader.in_use) <= 20
+
+
+def test_unloading_gives_back_a_base_with_all_of_its_own() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader)
+    holder = Asked(registry, tune("t", "a"))
+    holder.engine()
+    with pytest.raises(InvalidRequest, match="model: 'a' is not allowed: it is in use"):
+        registry.unload(base("a"))
+    holder.lease.release()
+    registry.unload(base("a"))
+    assert loader.closed == ["a"]
+    assert (registry.used_bytes(), registry.state(tune("t", "a"))) == (0, (None, ""))
+    registry.unload(base("a"))
+    registry.unload(tune("never", "loaded"))
+    assert Asked(registry, base("a")).engine().base.id == "a"
+
+
+def test_unloading_a_fine_tune_leaves_its_base_and_the_others() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader)
+    asked = [Asked(registry, card) for card in (base("a"), tune("t", "a"), tune("u", "a"))]
+    for one in asked:
+        one.engine()
+    with pytest.raises(InvalidRequest, match="in use"):
+        registry.unload(tune("t", "a"))
+    asked[1].lease.release()
+    registry.unload(tune("t", "a"))
+    assert loader.forgotten == ["t"]
+    assert [registry.state(card)[0] for card in (base("a"), tune("t", "a"), tune("u", "a"))] == ["ready", None, "ready"]
+    assert Asked(registry, tune("t", "a")).engine().prepared == ["a", "u", "t"]
+
+
+def test_a_base_that_was_there_for_its_fine_tune_alone_goes_with_it() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader)
+    one = Asked(registry, tune("t", "a"))
+    one.engine()
+    one.lease.release()
+    registry.unload(tune("t", "a"))
+    wait_for(lambda: loader.closed == ["a"])
+    wait_for(lambda: registry.used_bytes() == 0)
+
+
+def test_what_is_forgotten_while_it_answers_goes_when_it_has_ended() -> None:
+    """And whoever asks for it meanwhile waits, and has it read anew."""
+    loader = ScriptedLoader()
+    registry = make(loader)
+    Asked(registry, base("a")).engine()
+    holder = Asked(registry, tune("t", "a"))
+    holder.engine()
+    registry.forget(tune("t", "a"))
+    # The loader's thread waits by now, and must be woken by whoever asks for something else.
+    wait_for(lambda: registry._changed._waiters)  # type: ignore[attr-defined]
+    other, late = Asked(registry, tune("u", "a")), Asked(registry, tune("t", "a"))
+    other.engine()
+    assert late.silent()
+    assert loader.forgotten == []
+    holder.lease.release()
+    assert late.engine().prepared == ["a", "u", "t"]
+    assert loader.forgotten == ["t"]
+
+
+def test_a_pinned_model_stays_and_others_make_room() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader, budget=20)
+    for name in "ab":
+        one = Asked(registry, base(name))
+        one.engine()
+        one.lease.release()
+    registry.pin(base("a"), pinned=True)
+    Asked(registry, base("c")).engine()
+    assert loader.closed == ["b"]
+    registry.pin(base("c"), pinned=True)
+    with pytest.raises(ModelLoadFailed, match=r"b needs .* kept for pinned models: unpin one"):
+        Asked(registry, base("b")).engine()
+    registry.pin(base("a"), pinned=False)
+    Asked(registry, base("b")).engine()
+    assert loader.closed == ["b", "a"]
+
+
+def test_usage_says_who_uses_a_model_and_what_it_takes() -> None:
+    loader = ScriptedLoader(gates={"a": threading.Event()})
+    registry = make(loader)
+    card = tune("t", "a")
+    assert registry.usage(card) == Usage()
+    ann = registry.lease(card, lambda _: None, lambda _: None, user="ann")
+    wait_for(lambda: registry.usage(card).progress is not None)
+    usage = registry.usage(card)
+    assert (usage.users, usage.num_waiting, usage.last_used_at, usage.memory_bytes) == ((), 1, None, 0)
+    loader.gates["a"].set()
+    Asked(registry, card).engine()
+    wait_for(lambda: registry.usage(card).users == ("", "ann"))
+    usage = registry.usage(card)
+    assert (usage.num_waiting, usage.memory_bytes, usage.progress, usage.pinned) == (0, 1, None, False)
+    assert usage.last_used_at is not None
+    ann.release()
+    registry.pin(card, pinned=True)
+    assert (registry.usage(card).users, registry.usage(card).pinned) == (("",), True)
+
+
+def test_loading_unloading_and_forgetting_at_once_end_in_peace() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader, budget=20)
+    failures: list[BaseException] = []
+    cards = [base("a"), tune("t", "a"), tune("u", "a"), base("b"), base("c")]
+
+    def client(number: int) -> None:
+        random = Random(number)
+        try:
+            for _ in range(60):
+                card = random.choice(cards)
+                one = Asked(registry, card)
+                assert not one.engine().closed
+                one.lease.release()
+                if random.random() < 0.3:
+                    registry.forget(card)
+                if random.random() < 0.3:
+                    with contextlib.suppress(InvalidRequest):
+                        registry.unload(card)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
+            failures.append(error)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -20,7 +20,7 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from playground.catalog import load_catalog
+from playground.catalog import LiveCatalog
 from playground.errors import (
     Cancelled,
     InternalError,
@@ -47,7 +47,7 @@ Door = tuple[Playground, Registry, Path]
 
 def open_door(root: Path, entries: list[dict[str, Any]], **settings: Any) -> tuple[Playground, Registry]:
     (root / "models.yaml").write_text(yaml.safe_dump({"models": entries}))
-    catalog = load_catalog(root / "models.yaml")
+    catalog = LiveCatalog(root / "models.yaml", root / "added.yaml")
     registry = Registry(catalog.base_of, LocalLoader(max_rows=settings.pop("max_rows", 16)), 10**9)
     return Playground(catalog, registry, History(Store(root)), **settings), registry
 

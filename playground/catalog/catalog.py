@@ -20,9 +20,8 @@ from playground.catalog.adapter_folders import (
     find_adapters,
     read_adapter,
 )
-from playground.catalog.added import NOTHING
 from playground.catalog.entry import Entry
-from playground.catalog.models_file import ModelsFile, local_adapter, local_path, read_models_file
+from playground.catalog.models_file import ModelsFile, local_adapter, local_path
 from playground.errors import ModelLoadFailed, ModelNotFound
 from playground.types import ModelCard
 
@@ -48,14 +47,6 @@ class Catalog:
         may_name = visible or (lambda card: card.owner is None)
         raise ModelNotFound(_not_found(id, [c.id for c in self.cards.values() if may_name(c)]), param="model")
 
-    def bases(self) -> tuple[ModelCard, ...]:
-        """All base models, in the order of the file."""
-        return tuple(card for card in self.cards.values() if card.type == "base")
-
-    def fine_tunes(self, base_id: str) -> tuple[ModelCard, ...]:
-        """A base's fine-tunes and their checkpoints, in the catalog's order."""
-        return tuple(card for card in self.cards.values() if card.base_model == base_id)
-
     def base_of(self, card: ModelCard) -> ModelCard:
         """The base under a fine-tune, a base itself; raises `ModelLoadFailed` where the base is unknown."""
         if card.type == "base":
@@ -66,18 +57,9 @@ class Catalog:
         return replace(base, dtype=card.dtype, device=card.device, endpoint=card.endpoint)
 
 
-def load_catalog(path: Path) -> Catalog:
-    """Reads a models.yaml and looks through the adapter folders that it names.
-
-    Raises `ConfigurationError` with everything that is wrong with the file. A broken adapter never raises:
-    its card has a `problem`.
-    """
-    return catalog_of(read_models_file(path), NOTHING)
-
-
 def catalog_of(file: ModelsFile, added: ModelsFile) -> Catalog:
-    """The same of a file that was read, and of fine-tunes and folders that were added to it; what the file says of an
-    id holds."""
+    """The cards of a models.yaml, of the fine-tunes that were added to it, and of the adapters in the folders that
+    both name; what the file says of an id holds. A broken adapter never raises: its card has a `problem`."""
     bases = {entry.id: _base_card(entry, file.folder) for entry in file.entries if _is_base(entry)}
     ids = {entry.id for entry in file.entries}
     further = replace(added, entries=tuple(entry for entry in added.entries if entry.id not in ids))

@@ -98,7 +98,6 @@ class LocalEngine:
         self._encoded = _LastPrompt()
         # Held while the module tree is hooked or copied; the loops only run through it.
         self._changing_modules = threading.Lock()
-        self._closed = False
 
     def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
         """Learns how `card` is spoken to; reads a fine-tune's adapter, and merges it at once where its card or
@@ -189,6 +188,23 @@ class LocalEngine:
         tunes = list(self._fine_tunes.values())
         return self._base.num_bytes + sum(tune.adapter.num_bytes() + tune.merged_bytes for tune in tunes)
 
+    def memory_of(self, card: ModelCard) -> int:
+        """The base alone, or a fine-tune's adapter with its merged view, in bytes."""
+        if card.adapter is None:
+            return self._base.num_bytes
+        tune = self._fine_tunes.get(card.id)
+        return tune.adapter.num_bytes() + tune.merged_bytes if tune is not None else 0
+
+    def forget(self, card: ModelCard) -> None:
+        """Lets go of a fine-tune's adapter and merged view; the hooks that it needed stay, and do nothing."""
+        with self._changing_modules:
+            tune = self._fine_tunes.pop(card.id, None)
+            self._manners.pop(card.id, None)
+        if tune is not None and tune.merged is not None:
+            tune.merged.close()
+        del tune
+        weights.release_memory()
+
     def fingerprint(self) -> str:
         """A hash over all tensors of the base as they are now."""
         return weights.fingerprint(self._base.model)
@@ -197,7 +213,6 @@ class LocalEngine:
         """Ends all loops and lets go of every tensor."""
         self._intake.shutdown(cancel_futures=True)
         with self._changing_modules:
-            self._closed = True
             loops = [self._loop, *(tune.merged for tune in self._fine_tunes.values() if tune.merged)]
             self._fine_tunes = {}
         while loops:
@@ -334,7 +349,8 @@ class LocalEngine:
 
     def _merge(self, tune: _FineTune, *, insist: bool) -> None:
         with self._changing_modules:
-            if self._closed:
+            if self._fine_tunes.get(tune.card.id) is not tune:
+                # It was let go of, or all was, since this was asked for.
                 return
             num_bytes = extra_bytes(self._base.model, tune.adapter)
             if not self._has_room(num_bytes):

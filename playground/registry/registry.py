@@ -8,77 +8,20 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 
-from playground.errors import Cancelled, InternalError, ModelLoadFailed, PlaygroundError
+from playground.errors import Cancelled, InternalError, ModelLoadFailed, PlaygroundError, broken_rule
+from playground.registry.slot import Key, Lease, Slot, Usage, key_of
 from playground.types import Engine, EngineLoader, ModelCard, ModelState, Progress
 
 log = logging.getLogger(__name__)
-
-Key = tuple[str, str | None, str | None, str | None]
-
-
-def key_of(base: ModelCard) -> Key:
-    """What makes two bases one in memory: source, revision, dtype, device."""
-    return (base.endpoint or base.source, base.revision, base.dtype, base.device)
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A claim on one model. `on_progress` and `on_ready` are called from any thread, the latter once, with
-    the engine or with the error; both must return at once. `release` may come at any time, more than once.
-    """
-
-    card: ModelCard
-    on_progress: Callable[[Progress], None]
-    on_ready: Callable[[Engine | PlaygroundError], None]
-    release: Callable[[], None] = lambda: None
-
-
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """One base: its engine while it is loaded, who waits for it, who holds it.
-
-    `serving` while it has a loader's thread, `busy` while that thread works for somebody; a slot that is
-    `draining` takes no new answers, so that it can be let go when the present ones end.
-    """
-
-    base: ModelCard
-    engine: Engine | None = None
-    reserved_bytes: int = 0
-    serving: bool = False
-    busy: bool = False
-    draining: bool = False
-    last_used: float = 0.0
-    progress: Progress | None = None
-    waiting: list[Lease] = field(default_factory=list)
-    held: set[Lease] = field(default_factory=set)
-    prepared: set[str] = field(default_factory=set)
-    failures: dict[str, str] = field(default_factory=dict)
-
-    def memory_bytes(self) -> int:
-        return max(self.reserved_bytes, self.engine.memory_bytes() if self.engine else 0)
-
-    def ready(self, card: ModelCard) -> bool:
-        return self.engine is not None and not self.draining and card.id in self.prepared
-
-    def hold(self, lease: Lease) -> None:
-        self.held.add(lease)
-        self.last_used = time.monotonic()
-
-    def let_go(self) -> Engine | None:
-        engine, self.engine = self.engine, None
-        self.reserved_bytes, self.draining = 0, False
-        self.prepared.clear()
-        return engine
 
 
 class _Watch:
     """A loader's view of those who wait for `card`; None stands for everybody at the slot."""
 
-    def __init__(self, registry: Registry, slot: _Slot, card: ModelCard | None) -> None:
+    def __init__(self, registry: Registry, slot: Slot, card: ModelCard | None) -> None:
         self._registry, self._slot, self._card = registry, slot, card
 
     def report(self, progress: Progress) -> None:
@@ -91,8 +34,8 @@ class Registry:
 
     def __init__(self, base_of: Callable[[ModelCard], ModelCard], loader: EngineLoader, budget_bytes: int) -> None:
         self._base_of, self._loader, self._budget_bytes = base_of, loader, budget_bytes
-        self._slots: dict[Key, _Slot] = {}
-        self._wanting: set[_Slot] = set()
+        self._slots: dict[Key, Slot] = {}
+        self._wanting: set[Slot] = set()
         self._closing_bytes = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -102,14 +45,15 @@ class Registry:
         card: ModelCard,
         on_progress: Callable[[Progress], None],
         on_ready: Callable[[Engine | PlaygroundError], None],
+        user: str = "",
     ) -> Lease:
         """Asks for `card` and returns at once; `on_ready` may be called before this returns."""
-        lease = Lease(card, on_progress, on_ready)
+        lease = Lease(card, on_progress, on_ready, user)
         base = self._base_of(card)
         with self._changed:
             if self._closed:
                 raise InternalError("the program is shutting down")
-            slot = self._slots.setdefault(key_of(base), _Slot(base))
+            slot = self._slots.setdefault(key_of(base), Slot(base))
             lease.release = lambda: self._release(slot, lease)
             engine = slot.engine if slot.ready(card) else None
             if engine is not None:
@@ -132,6 +76,57 @@ class Registry:
                 return "loading", ""
             reason = slot.failures.get(card.id, "")
             return ("failed" if reason else None), reason
+
+    def usage(self, card: ModelCard) -> Usage:
+        """What a model takes now, and for whom."""
+        with self._changed:
+            slot = self._slots.get(key_of(self._base_of(card)))
+            if slot is None:
+                return Usage()
+            waiting = [lease for lease in slot.waiting if lease.card.id == card.id]
+            return Usage(
+                users=tuple(sorted(lease.user for lease in slot.holders(card))),
+                num_waiting=len(waiting),
+                last_used_at=slot.used_at.get(card.id),
+                memory_bytes=slot.engine.memory_of(card) if slot.engine and card.id in slot.prepared else 0,
+                pinned=card.id in slot.pinned,
+                progress=slot.progress if waiting else None,
+            )
+
+    def pin(self, card: ModelCard, *, pinned: bool) -> None:
+        """Keeps a model in memory once it is there, whoever else wants the room; or no longer."""
+        base = self._base_of(card)
+        with self._changed:
+            slot = self._slots.setdefault(key_of(base), Slot(base))
+            (slot.pinned.add if pinned else slot.pinned.discard)(card.id)
+            self._changed.notify_all()
+
+    def unload(self, card: ModelCard) -> None:
+        """Gives a model's memory back, a base's with that of its fine-tunes, and returns when that is done; nothing
+        where it is not loaded. Raises `InvalidRequest` while it answers or is being loaded."""
+        with self._changed:
+            slot = self._slots.get(key_of(self._base_of(card)))
+            if slot is None or slot.engine is None:
+                return
+            wanted = [*slot.held, *slot.waiting] if card.type == "base" else slot.holders(card)
+            if wanted or slot.busy:
+                raise broken_rule("model", card.id, "it is in use: it can be unloaded when what it does has ended")
+            slot.pinned.discard(card.id)
+            if card.type == "base":
+                slot.pinned.clear()
+                closing = self._begin_closing(slot)
+            else:
+                self._leave(slot, card)
+                self._changed.wait_for(lambda: card.id not in slot.leaving or self._closed)
+                return
+        closing()
+
+    def forget(self, card: ModelCard) -> None:
+        """Gives a fine-tune's memory back as soon as no answer needs it: whoever asks from now on has it read anew."""
+        with self._changed:
+            slot = self._slots.get(key_of(self._base_of(card))) if card.base_model else None
+            if slot is not None and slot.engine is not None and card.type == "fine-tuned":
+                self._leave(slot, card)
 
     def used_bytes(self) -> int:
         """Memory taken by what is loaded, being loaded or being let go."""
@@ -159,7 +154,7 @@ class Registry:
             if engine is not None:
                 engine.close()
 
-    def waiting_for(self, slot: _Slot, card: ModelCard | None, progress: Progress) -> list[Lease]:
+    def waiting_for(self, slot: Slot, card: ModelCard | None, progress: Progress) -> list[Lease]:
         """Those who wait for `card` (None: for anything at the slot); raises `Cancelled` when all have left."""
         with self._changed:
             leases = [lease for lease in slot.waiting if card is None or lease.card.id == card.id]
@@ -168,43 +163,78 @@ class Registry:
             slot.progress = progress
             return leases
 
-    def _release(self, slot: _Slot, lease: Lease) -> None:
+    def _release(self, slot: Slot, lease: Lease) -> None:
         with self._changed:
             if lease in slot.waiting:
                 slot.waiting.remove(lease)
             if lease in slot.held:
                 slot.held.discard(lease)
-                slot.last_used = time.monotonic()
+                slot.touch(lease)
             self._changed.notify_all()
 
-    def _enqueue(self, slot: _Slot, lease: Lease) -> None:
+    def _enqueue(self, slot: Slot, lease: Lease) -> None:
         slot.waiting.append(lease)
         slot.failures.pop(lease.card.id, None)
         if slot.progress is not None:
             lease.on_progress(slot.progress)
+        self._have_served(slot)
+
+    def _leave(self, slot: Slot, card: ModelCard) -> None:
+        slot.prepared.discard(card.id)
+        slot.leaving[card.id] = card
+        self._have_served(slot)
+
+    def _have_served(self, slot: Slot) -> None:
+        self._changed.notify_all()
         if not slot.serving:
             slot.serving = True
             threading.Thread(target=self._serve, args=(slot,), name=f"load {slot.base.id}", daemon=True).start()
 
     # The loader's thread of one base
 
-    def _serve(self, slot: _Slot) -> None:
-        """Makes ready what is waited for, one model after the other, until nobody waits."""
-        while (card := self._next_wanted(slot)) is not None:
-            outcome = self._attempt(slot, card)
-            self._tell(slot, card, outcome)
+    def _serve(self, slot: Slot) -> None:
+        """Makes ready what is waited for and lets go of what leaves, one model after the other, until there is none."""
+        while (work := self._next(slot)) is not None:
+            work()
 
-    def _next_wanted(self, slot: _Slot) -> ModelCard | None:
+    def _next(self, slot: Slot) -> Callable[[], None] | None:
         with self._changed:
             slot.busy = False
             slot.progress = None
             self._changed.notify_all()
-            while slot.draining and slot.waiting and not self._closed:
+            while not self._closed and (slot.waiting or slot.leaving):
+                leaving = next((card for card in slot.leaving.values() if not slot.holders(card)), None)
+                wanted = next((lease.card for lease in slot.waiting if lease.card.id not in slot.leaving), None)
+                if leaving is not None:
+                    slot.busy = True
+                    return partial(self._let_leave, slot, leaving)
+                if wanted is not None and not slot.draining:
+                    slot.busy = True
+                    return partial(self._make_ready, slot, wanted)
                 self._changed.wait()
-            slot.busy = slot.serving = bool(slot.waiting) and not self._closed
-            return slot.waiting[0].card if slot.serving else None
+            slot.serving = False
+            return None
 
-    def _attempt(self, slot: _Slot, card: ModelCard) -> PlaygroundError | None:
+    def _make_ready(self, slot: Slot, card: ModelCard) -> None:
+        self._tell(slot, card, self._attempt(slot, card))
+
+    def _let_leave(self, slot: Slot, card: ModelCard) -> None:
+        try:
+            if slot.engine is not None:
+                slot.engine.forget(card)
+        except Exception:
+            # This thread goes on serving whoever waits; the rest of the memory comes back with the base.
+            log.exception("letting %s go failed", card.id)
+        with self._changed:
+            slot.leaving.pop(card.id, None)
+            slot.prepared.discard(card.id)
+            # A base that nobody asked for by itself was there for its fine-tunes alone.
+            unused = slot.engine is not None and not (slot.prepared or slot.held or slot.waiting or slot.leaving)
+            closing = self._begin_closing(slot) if unused else None
+        if closing is not None:
+            closing()
+
+    def _attempt(self, slot: Slot, card: ModelCard) -> PlaygroundError | None:
         """None when `card` is ready; `Cancelled` when nobody waits any more; or what went wrong."""
         try:
             engine = slot.engine or self._load_base(slot)
@@ -222,7 +252,7 @@ class Registry:
             return ModelLoadFailed(f"{card.id}: loading failed: {type(error).__name__}: {error}")
         return None
 
-    def _load_base(self, slot: _Slot) -> Engine:
+    def _load_base(self, slot: Slot) -> Engine:
         watch = _Watch(self, slot, None)
         try:
             self._make_room(slot, self._loader.size_bytes(slot.base, watch))
@@ -239,7 +269,7 @@ class Registry:
         engine.close()
         raise Cancelled("the program is shutting down")
 
-    def _tell(self, slot: _Slot, card: ModelCard, error: PlaygroundError | None) -> None:
+    def _tell(self, slot: Slot, card: ModelCard, error: PlaygroundError | None) -> None:
         if isinstance(error, Cancelled):
             return
         with self._changed:
@@ -262,7 +292,7 @@ class Registry:
     def _used_bytes(self) -> int:
         return self._closing_bytes + sum(slot.memory_bytes() for slot in self._slots.values())
 
-    def _make_room(self, slot: _Slot, num_bytes: int) -> None:
+    def _make_room(self, slot: Slot, num_bytes: int) -> None:
         """Reserves the room, letting go of the least recently used; waits for answers that still run."""
         if num_bytes > self._budget_bytes:
             raise ModelLoadFailed(
@@ -272,12 +302,23 @@ class Registry:
         watch = _Watch(self, slot, None)
         try:
             while not self._reserve(slot, num_bytes):
+                self._refuse_where_pinned(slot, num_bytes)
                 watch.report(Progress("waiting", None, "waiting for other models to finish: memory is full"))
                 self._evict_one(slot)
         finally:
             self._end_draining(slot)
 
-    def _reserve(self, slot: _Slot, num_bytes: int) -> bool:
+    def _refuse_where_pinned(self, wanting: Slot, num_bytes: int) -> None:
+        with self._changed:
+            others = [slot for slot in self._slots.values() if slot.pinned and slot is not wanting]
+            pinned_bytes = sum(slot.memory_bytes() for slot in others)
+        if pinned_bytes + num_bytes > self._budget_bytes:
+            raise ModelLoadFailed(
+                f"{wanting.base.id} needs {num_bytes / 1e9:.1f} GB of memory, and {pinned_bytes / 1e9:.1f} of the "
+                f"{self._budget_bytes / 1e9:.1f} GB are kept for pinned models: unpin one"
+            )
+
+    def _reserve(self, slot: Slot, num_bytes: int) -> bool:
         with self._changed:
             self._wanting.add(slot)
             fits = self._used_bytes() + num_bytes <= self._budget_bytes
@@ -285,7 +326,7 @@ class Registry:
                 slot.reserved_bytes = num_bytes
             return fits
 
-    def _end_draining(self, slot: _Slot) -> None:
+    def _end_draining(self, slot: Slot) -> None:
         """A base drains only while somebody wants the room, or nobody would be served there again."""
         with self._changed:
             self._wanting.discard(slot)
@@ -294,24 +335,33 @@ class Registry:
                     other.draining = False
             self._changed.notify_all()
 
-    def _evict_one(self, wanting: _Slot) -> None:
+    def _evict_one(self, wanting: Slot) -> None:
         """Lets the least recently used idle base go; where none is idle, one takes no new answers from now
         on, so that whoever wants the room waits only for the answers that run now."""
         with self._changed:
-            loaded = [slot for slot in self._slots.values() if slot.engine is not None and slot is not wanting]
+            others = [slot for slot in self._slots.values() if slot is not wanting and not slot.pinned]
+            loaded = [slot for slot in others if slot.engine is not None]
             idle = [slot for slot in loaded if not slot.held and not slot.busy]
             if not idle:
                 if loaded and not any(slot.draining for slot in loaded):
                     min(loaded, key=lambda slot: slot.last_used).draining = True
                 self._changed.wait(0.25)
                 return
-            victim = min(idle, key=lambda slot: (not slot.draining, slot.last_used))
-            num_bytes = victim.memory_bytes()
-            self._closing_bytes += num_bytes
-            engine = victim.let_go()
-            self._changed.notify_all()
-        assert engine is not None
-        engine.close()
-        with self._changed:
-            self._closing_bytes -= num_bytes
-            self._changed.notify_all()
+            closing = self._begin_closing(min(idle, key=lambda slot: (not slot.draining, slot.last_used)))
+        closing()
+
+    def _begin_closing(self, slot: Slot) -> Callable[[], None]:
+        """Takes a base out of use; what it gives must be called without the lock, and gives the memory back."""
+        num_bytes = slot.memory_bytes()
+        self._closing_bytes += num_bytes
+        engine = slot.let_go()
+        self._changed.notify_all()
+
+        def close() -> None:
+            assert engine is not None
+            engine.close()
+            with self._changed:
+                self._closing_bytes -= num_bytes
+                self._changed.notify_all()
+
+        return close

@@ -1,0 +1,97 @@
+"""Who asked for a model, who waits and who holds it, and what one base takes meanwhile.
+
+Values of the registry, which alone changes them, under its lock; refuses to know how a base is loaded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from playground.errors import PlaygroundError
+from playground.types import Engine, ModelCard, Progress
+
+Key = tuple[str, str | None, str | None, str | None]
+
+
+def key_of(base: ModelCard) -> Key:
+    """What makes two bases one in memory: source, revision, dtype, device."""
+    return (base.endpoint or base.source, base.revision, base.dtype, base.device)
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A claim on one model. `on_progress` and `on_ready` are called from any thread, the latter once, with
+    the engine or with the error; both must return at once. `release` may come at any time, more than once.
+    `user` is whose it is, where somebody signed in.
+    """
+
+    card: ModelCard
+    on_progress: Callable[[Progress], None]
+    on_ready: Callable[[Engine | PlaygroundError], None]
+    user: str = ""
+    release: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one model takes, and for whom. `users` has a name for each answer that runs, empty where nobody signs in;
+    `last_used_at` is in seconds since 1970; `memory_bytes` of a base are without its fine-tunes."""
+
+    users: tuple[str, ...] = ()
+    num_waiting: int = 0
+    last_used_at: float | None = None
+    memory_bytes: int = 0
+    pinned: bool = False
+    progress: Progress | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One base: its engine while it is loaded, who waits for it, who holds it.
+
+    `serving` while it has a loader's thread, `busy` while that thread works for somebody; a slot that is
+    `draining` takes no new answers, so that it can be let go when the present ones end. Fine-tunes that are `leaving`
+    take none either; a slot of which something is `pinned` is never let go to make room.
+    """
+
+    base: ModelCard
+    engine: Engine | None = None
+    reserved_bytes: int = 0
+    serving: bool = False
+    busy: bool = False
+    draining: bool = False
+    last_used: float = 0.0
+    progress: Progress | None = None
+    waiting: list[Lease] = field(default_factory=list)
+    held: set[Lease] = field(default_factory=set)
+    prepared: set[str] = field(default_factory=set)
+    failures: dict[str, str] = field(default_factory=dict)
+    leaving: dict[str, ModelCard] = field(default_factory=dict)
+    pinned: set[str] = field(default_factory=set)
+    used_at: dict[str, float] = field(default_factory=dict)
+
+    def memory_bytes(self) -> int:
+        return max(self.reserved_bytes, self.engine.memory_bytes() if self.engine else 0)
+
+    def ready(self, card: ModelCard) -> bool:
+        return self.engine is not None and not self.draining and card.id in self.prepared
+
+    def hold(self, lease: Lease) -> None:
+        self.held.add(lease)
+        self.touch(lease)
+
+    def touch(self, lease: Lease) -> None:
+        self.last_used = time.monotonic()
+        self.used_at[lease.card.id] = time.time()
+
+    def holders(self, card: ModelCard) -> list[Lease]:
+        return [lease for lease in self.held if lease.card.id == card.id]
+
+    def let_go(self) -> Engine | None:
+        engine, self.engine = self.engine, None
+        self.reserved_bytes, self.draining = 0, False
+        self.prepared.clear()
+        self.leaving.clear()
+        return engine
