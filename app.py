@@ -14,6 +14,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+if __name__ == "__main__":
+    # From the first moment on Ctrl-C ends it without a stack trace, imports and migrations included.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
 # Read by gradio when it is imported: it calls home otherwise.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -174,10 +178,15 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _evaluated(app: App, args: argparse.Namespace) -> int:
+    # What runs is paused first.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return evaluate_command.run(args, app.evaluator)
+    except KeyboardInterrupt:
+        return evaluate_command.INTERRUPTED
     finally:
-        app.close()
+        with evaluate_command.unbroken():
+            app.close()
 
 
 def _wait_for_the_end() -> None:

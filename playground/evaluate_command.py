@@ -6,13 +6,17 @@ Knows its flags, what it prints and its exit status; refuses to know how an eval
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
 from playground.errors import ConfigurationError
 from playground.evaluator import DEFAULT_MAX_TOKENS, Evaluator
+from playground.history.evaluations import Evaluation
 from playground.reports import FORMATS, Format, written
 from playground.reports.report import Report
 from playground.reports.writing import summary
@@ -37,34 +41,77 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser], home: 
         "--models", dest="asked", metavar="MODEL", nargs="+", default=[], help="one model or two (default: the spec's)"
     )
     parser.add_argument("--out", metavar="FILE", action="append", default=[], help=f"a report: .{', .'.join(FORMATS)}")
-    parser.add_argument("--max-tokens", metavar="N", type=_whole, default=DEFAULT_MAX_TOKENS, help="of each answer")
+    most = f"of each answer (default: {DEFAULT_MAX_TOKENS})"
+    parser.add_argument("--max-tokens", metavar="N", type=_whole, help=most)
     parser.add_argument("--min-pass-rate", metavar="P", type=_share, help="of the last model, such as 0.9 or 90%%")
     parser.add_argument("--max-regressions", metavar="N", type=_whole, help="cases that only the first model passes")
 
 
 def run(args: argparse.Namespace, evaluator: Evaluator, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
     """Runs it to its end and gives the exit status; raises `PlaygroundError` for what cannot be run."""
-    places = _places(args.out)
-    evaluation_id = args.resume or evaluator.start(*_spec(Path(args.spec)), args.asked, LOCAL, args.max_tokens)
-    if args.resume:
-        evaluator.resume(LOCAL, evaluation_id)
+    places = _places(args)
+    evaluation_id = _resumed(args, evaluator) if args.resume else _started(args, evaluator)
     try:
         _watch(evaluator, evaluation_id, err)
     except KeyboardInterrupt:
-        evaluator.halt(LOCAL, evaluation_id, "paused")
-        print(f"Paused: `python app.py evaluate --resume {evaluation_id}` goes on with it.", file=err)
+        with unbroken():
+            evaluator.halt(LOCAL, evaluation_id, "paused")
+            print(f"Paused: `python app.py evaluate --resume {evaluation_id}` goes on with it.", file=err)
         return INTERRUPTED
     report = evaluator.report(LOCAL, evaluation_id)
     for place, form in places:
         place.write_text(written(report, form), "utf-8")
     print(summary(report), file=out)
-    if report.evaluation.state != "done":
-        print(f"The evaluation {report.evaluation.state}: {report.evaluation.problem}", file=err)
+    standing = evaluator.standing(report.evaluation)
+    if standing.state != "done":
+        print(f"The evaluation is {standing.state}: {standing.problem}", file=err)
         print(f"`python app.py evaluate --resume {evaluation_id}` goes on with it.", file=err)
         return CANNOT
     broken = _broken(report, args)
     print(*broken, sep="\n", end="\n" if broken else "", file=err)
     return NOT_KEPT if broken else KEPT
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Within it Ctrl-C does nothing: one was enough, and what it ends is being kept."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _started(args: argparse.Namespace, evaluator: Evaluator) -> str:
+    max_tokens = DEFAULT_MAX_TOKENS if args.max_tokens is None else args.max_tokens
+    evaluation_id = evaluator.start(*_spec(Path(args.spec)), args.asked, LOCAL, max_tokens)
+    try:
+        _require_two(args, evaluator.evaluation(LOCAL, evaluation_id))
+    except ConfigurationError:
+        evaluator.delete(LOCAL, evaluation_id)
+        raise
+    return evaluation_id
+
+
+def _resumed(args: argparse.Namespace, evaluator: Evaluator) -> str:
+    given = {"--models": args.asked or None, "--max-tokens": args.max_tokens}
+    problems = [
+        f"{flag}: {value!r} is not allowed: what is resumed goes on with what it began with"
+        for flag, value in given.items()
+        if value is not None
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    _require_two(args, evaluator.evaluation(LOCAL, args.resume))
+    evaluator.resume(LOCAL, args.resume)
+    return args.resume
+
+
+def _require_two(args: argparse.Namespace, evaluation: Evaluation) -> None:
+    """A bound that nothing could break would let everything pass."""
+    if args.max_regressions is not None and len(evaluation.models) < 2:
+        rule = "one model alone cannot regress: name two with --models"
+        raise ConfigurationError([f"--max-regressions: {args.max_regressions} is not allowed: {rule}"])
 
 
 def _watch(evaluator: Evaluator, evaluation_id: str, err: TextIO) -> None:
@@ -89,24 +136,24 @@ def _broken(report: Report, args: argparse.Namespace) -> list[str]:
 
 def _spec(path: Path) -> tuple[str, str]:
     try:
-        return path.name, path.read_text("utf-8")
+        # A name on the disk may be no text at all; what is kept is.
+        return path.name.encode("utf-8", "replace").decode(), path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"SPEC: {path}: it cannot be read: {error}"]) from None
 
 
-def _places(names: Sequence[str]) -> list[tuple[Path, Format]]:
+def _places(args: argparse.Namespace) -> list[tuple[Path, Format]]:
     """Where reports go, and in which format; raises `ConfigurationError` before anything has run."""
     problems, places = [], []
-    for name in names:
+    for name in args.out:
         path, form = Path(name), Path(name).suffix.removeprefix(".").lower()
         if form not in FORMATS:
             problems.append(f"--out: {name!r} is not allowed: it must end in one of .{', .'.join(FORMATS)}")
-            continue
-        try:
-            # So that an hour's work does not end at a folder that is not there.
-            path.open("a").close()
-        except OSError as error:
-            problems.append(f"--out: {name!r} cannot be written: {error.strerror}")
+        elif args.spec and os.path.realpath(path) == os.path.realpath(args.spec):
+            problems.append(f"--out: {name!r} is not allowed: it is the spec itself")
+        # So that an hour's work does not end at a folder that is not there.
+        elif path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            problems.append(f"--out: {name!r} cannot be written")
         places.append((path, cast("Format", form)))
     if problems:
         raise ConfigurationError(problems)

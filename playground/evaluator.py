@@ -28,7 +28,7 @@ from playground.history.votes import Pair
 from playground.reports import CaseReport, Report, cases_of, report_of
 from playground.service import Playground
 from playground.specs import Spec, SpecError, no_answer, parse_text, score
-from playground.types import Caller, GenerationRequest, ModelStatus, Sampling
+from playground.types import MAX_NEW_TOKENS, Caller, GenerationRequest, ModelStatus, Sampling
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -107,7 +107,8 @@ class Evaluator:
             raise broken_rule("models", list(models), "name one model, or two that differ")
         for model in models:
             self._playground.require_runnable(model, caller)
-        Sampling(max_tokens=max_tokens)
+        if not 1 <= max_tokens <= MAX_NEW_TOKENS:
+            raise broken_rule("max_tokens", max_tokens, f"it must be a whole number from 1 to {MAX_NEW_TOKENS}")
         if len(self._runs) >= MAX_RUNNING:
             raise Overloaded(f"{MAX_RUNNING} evaluations are running: pause one, or wait for one to end.")
         evaluation_id = self._evaluations.add(
@@ -202,8 +203,7 @@ class Evaluator:
         evaluation = self._evaluations.evaluation(owner_of(caller), evaluation_id)
         if evaluation.state == "done":
             return
-        if evaluation_id not in self._runs and self._is_elsewhere(evaluation_id):
-            raise InvalidRequest(f"evaluation: {ELSEWHERE}", param="evaluation")
+        self._refuse_elsewhere(evaluation_id)
         self._within(self._end(evaluation_id))
         if self._evaluations.evaluation(evaluation.owner, evaluation_id).state != "done":
             self._evaluations.turn(evaluation_id, state)
@@ -211,6 +211,7 @@ class Evaluator:
     def delete(self, caller: Caller, evaluation_id: str) -> None:
         """Ends it and takes it away."""
         self._evaluations.evaluation(owner_of(caller), evaluation_id)
+        self._refuse_elsewhere(evaluation_id)
         self._within(self._end(evaluation_id))
         self._evaluations.delete(owner_of(caller), evaluation_id)
         self._lock_path(evaluation_id).unlink(missing_ok=True)
@@ -329,6 +330,10 @@ class Evaluator:
         if run is not None:
             run.task.cancel()
             await asyncio.wait({run.task})
+
+    def _refuse_elsewhere(self, evaluation_id: str) -> None:
+        if self._is_elsewhere(evaluation_id):
+            raise InvalidRequest(f"evaluation: {ELSEWHERE}", param="evaluation")
 
     def _is_elsewhere(self, evaluation_id: str) -> bool:
         with self._locking:

@@ -113,6 +113,40 @@ def test_what_cannot_be_run_is_an_error(running: Evaluator, file: Path, tmp_path
         run(running, file, "--models", "no/such")
 
 
+def test_a_bound_that_nothing_could_break_is_refused(running: Evaluator, file: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--max-regressions: 0 is not allowed: one model alone"):
+        run(running, file, "--models", BASE, "--max-regressions", "0")
+    assert running.list(LOCAL) == []
+    with pytest.raises(InvalidRequest, match="max_tokens: 0 is not allowed"):
+        run(running, file, "--max-tokens", "0")
+
+
+def test_what_is_resumed_takes_no_other_settings(running: Evaluator, file: Path) -> None:
+    run(running, file, "--models", BASE)
+    [done] = running.list(LOCAL)
+    with pytest.raises(ConfigurationError, match=r"--models: .*\n--max-tokens: 7 is not allowed"):
+        run(running, "--resume", done.id, "--models", TUNE, "--max-tokens", "7")
+    with pytest.raises(ConfigurationError, match="one model alone"):
+        run(running, "--resume", done.id, "--max-regressions", "0")
+
+
+def test_a_spec_whose_name_is_no_text_is_run(running: Evaluator, file: Path) -> None:
+    odd = file.with_name("od\udcff.json")
+    file.rename(odd)
+    assert run(running, odd)[0] == 0
+    assert running.list(LOCAL)[0].file_name == "od?.json"
+
+
+def test_the_spec_itself_is_no_place_for_a_report(running: Evaluator, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(file)
+    for name in (file, tmp_path / "link.json"):
+        with pytest.raises(ConfigurationError, match="it is the spec itself"):
+            run(running, file, "--out", name)
+    with pytest.raises(ConfigurationError, match="no/such"):
+        run(running, file, "--out", tmp_path / "left.md", "--out", "/no/such/place.md")
+    assert not (tmp_path / "left.md").exists()
+
+
 @pytest.mark.parametrize(
     "flags", [["--min-pass-rate", "2"], ["--min-pass-rate", "x%"], ["--max-regressions", "-1"], ["--max-tokens", "a"]]
 )
@@ -148,6 +182,18 @@ def test_an_interrupt_pauses_it(running: Evaluator, service: ScriptedService, fi
     [paused] = running.list(LOCAL)
     assert (status, paused.state) == (130, "paused")
     assert f"--resume {paused.id}" in err
+
+
+def test_an_interrupt_before_anything_runs_leaves_no_stack_trace(tmp_path: Path) -> None:
+    """In the middle of migrations and imports, and one after the other."""
+    command = [sys.executable, "app.py", "evaluate", str(DEMO), "--home", str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "playground.db").exists())
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert process.returncode == 130
 
 
 def test_the_real_program_on_the_demo(tmp_path: Path) -> None:

@@ -325,6 +325,15 @@ def test_one_that_is_gone_says_so_and_can_be_left(evaluating: Evaluating, demo_s
     expect(evaluating.tab.locator(".pg-drop")).to_be_visible()
 
 
+def test_one_that_is_resumed_elsewhere_is_seen_to_go_on(evaluating: Evaluating, demo_server: Server) -> None:
+    evaluating.begin((ROOT / "demo" / "tunedtensor.json").read_text())
+    evaluating.expect_status("left")
+    path = f"{PATH}/{latest(demo_server)['id']}"
+    for verb, words in (("pause", "Paused"), ("resume", "left"), ("stop", "Stopped")):
+        demo_server.send("POST", f"{path}/{verb}", None, {})
+        evaluating.expect_status(words)
+
+
 def test_a_lost_server_is_told_until_it_is_back(evaluating: Evaluating) -> None:
     evaluating.begin((ROOT / "demo" / "tunedtensor.json").read_text())
     evaluating.expect_status("left")

@@ -254,6 +254,16 @@ def test_looking_at_one_never_stands_in_its_way(running: Evaluator, service: Scr
     assert "elsewhere" not in seen
 
 
+def test_another_process_s_is_not_deleted(running: Evaluator, service: ScriptedService, tmp_path: Path) -> None:
+    service.errors["question 5"] = Overloaded("wait")
+    evaluation_id = begin(running)
+    other = evaluator(tmp_path, ScriptedService())
+    with pytest.raises(InvalidRequest, match="another process runs it"):
+        other.delete(LOCAL, evaluation_id)
+    other.close()
+    assert state_of(running, evaluation_id) == "running"
+
+
 def test_closing_leaves_it_to_the_next_start(service: ScriptedService, tmp_path: Path) -> None:
     first = evaluator(tmp_path, service)
     evaluation_id = begin(first)

@@ -4,6 +4,7 @@ Object.assign(playground, (() => {
   const { make } = playgroundText;
   const { action, asking, rest, restAddress, findings } = playground;
   const POLL_MS = 1000;
+  const RESTING_POLL_MS = 3000; // It may be resumed elsewhere, or by the server when that starts again.
   const STATES = {
     running: "Running", elsewhere: "Run by another process", interrupted: "Interrupted", paused: "Paused",
     stopped: "Stopped", failed: "Failed", done: "Done",
@@ -113,7 +114,7 @@ Object.assign(playground, (() => {
     async function look() {
       const mine = ++turn;
       const isLast = () => isCurrent() && mine === turn;
-      const again = () => setTimeout(() => isLast() && look(), POLL_MS);
+      const again = () => setTimeout(() => isLast() && look(), drawn && !isUnderWay(drawn) ? RESTING_POLL_MS : POLL_MS);
       if (!inSight()) return again();
       try {
         const { data } = await rest(`evaluations/${id}`);
@@ -124,7 +125,7 @@ Object.assign(playground, (() => {
       } catch (error) {
         if (isLast()) lost.replaceChildren(problems(error.message));
       }
-      if (drawn && isUnderWay(drawn)) again();
+      if (drawn && drawn.state !== "done") again();
     }
 
     look();
