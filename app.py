@@ -27,6 +27,7 @@ from playground.catalog import LiveCatalog
 from playground.errors import ConfigurationError, PlaygroundError
 from playground.evaluator import Evaluator
 from playground.history import History
+from playground.library import Adding, Library
 from playground.metrics import Metrics
 from playground.registry import Registry
 from playground.service import Playground
@@ -88,6 +89,7 @@ class App:
             default_caller=_default_caller(settings),
             meter=self.metrics,
         )
+        self.library = Library(self.playground, self.registry, Adding(catalog, settings.home), settings.memory_bytes)
         # Two places stay for people who ask something meanwhile.
         num_at_once = max(1, settings.max_rows - 2)
         self.evaluator = Evaluator(self.playground, history, settings.home, num_at_once)
@@ -102,7 +104,7 @@ class App:
 
         door = Middleware(
             Door,
-            api=build_api(self.playground, self.evaluator, self.metrics),
+            api=build_api(self.playground, self.evaluator, self.library, self.metrics),
             playground=self.playground,
             metrics=self.metrics,
             sign_in=SignIn(self.playground, self.accounts.cookie_secret()) if self.accounts else None,

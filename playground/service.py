@@ -54,6 +54,7 @@ HEARTBEAT_SECONDS = 0.25
 """A stream yields at least this often, so that a consumer who has gone is noticed in a long prefill too."""
 
 
+_ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 MAX_ANSWERS = 4096
 """So many answers may be waited for or run at once, over everybody; each takes some memory while it waits."""
 
@@ -299,6 +300,22 @@ class Playground:
             chat=template is not None or folder is None,
             reason=reason,
         )
+
+    def memory_bytes(self, status: ModelStatus) -> int | None:
+        """About what loading a model takes, a fine-tune without its base; None where that cannot be told yet."""
+        card = status.card
+        if card.problem is not None or card.endpoint:
+            return None
+        base = self._catalog.base_of(card)
+        folder = hub.folder_on_disk(
+            card.adapter or base.source, card.adapter_revision if card.adapter else base.revision
+        )
+        if folder is None:
+            return status.size_bytes
+        try:
+            return hub.loaded_bytes(folder, None if card.adapter else _ITEMSIZES.get(base.dtype or ""))
+        except ModelLoadFailed:
+            return None
 
     def _template(self, card: ModelCard, folder: Path | None) -> str | None:
         own = hub.folder_on_disk(card.adapter, card.adapter_revision) if card.adapter else None

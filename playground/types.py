@@ -85,6 +85,11 @@ class Caller:
     org: str | None = None
     everything: bool = False
 
+    @property
+    def manages(self) -> bool:
+        """Whether this caller may load, unload and add models: anybody at all may not."""
+        return self.everything or self.account is not None
+
     def sees(self, card: ModelCard) -> bool:
         """Whether this caller may know that `card` exists."""
         return self.everything or card.owner in (None, self.account, self.org)

@@ -19,7 +19,7 @@ FLOORS = (
     {"local", "specs"},
     {"registry", "accounts", "history"},
     {"service", "reports", "voting"},
-    {"comparison", "evaluator", "recalling"},
+    {"comparison", "evaluator", "recalling", "library"},
     {"api", "ui", "evaluate_command"},
     {"commands"},
 )

@@ -17,11 +17,13 @@ from playground.api.errors import add_handlers
 from playground.api.evaluation_routes import evaluation_router
 from playground.api.history_routes import history_router
 from playground.api.insight_routes import insight_router
+from playground.api.library_routes import library_router
 from playground.api.model_routes import model_router
 from playground.api.operations import operations_router
 from playground.api.playground_routes import playground_router
 from playground.api.text_routes import text_router
 from playground.evaluator import Evaluator
+from playground.library import Library
 from playground.metrics import Metrics
 from playground.service import Playground
 
@@ -36,8 +38,8 @@ All errors have one body: `{"error": {"code", "message", "type", "param"}}`.
 """
 
 
-def build_api(playground: Playground, evaluator: Evaluator, metrics: Metrics) -> FastAPI:
-    """All routes over the service, and over what runs evaluations with it."""
+def build_api(playground: Playground, evaluator: Evaluator, library: Library, metrics: Metrics) -> FastAPI:
+    """All routes over the service, over what runs evaluations with it, and over what keeps models."""
     api = FastAPIOffline(
         title="Playground",
         version=VERSION,
@@ -51,6 +53,7 @@ def build_api(playground: Playground, evaluator: Evaluator, metrics: Metrics) ->
         playground_router(playground),
         compare_router(playground),
         insight_router(playground),
+        library_router(library),
         evaluation_router(playground, evaluator),
         history_router(playground),
         text_router(playground),

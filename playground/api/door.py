@@ -15,8 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from playground.api import sign_in
 from playground.api.application import ASSETS
 from playground.api.errors import MAX_BODY_BYTES, NoSuchRoute, error_response
+from playground.api.library_routes import ARCHIVES_PATH
 from playground.api.sign_in import SignIn
 from playground.errors import InvalidKey, PlaygroundError
+from playground.library import MAX_ARCHIVE_BYTES
 from playground.metrics import Metrics
 from playground.service import Playground
 from playground.types import ANYBODY, Caller
@@ -69,7 +71,8 @@ class Door:
         except PlaygroundError as error:
             await error_response(error)(scope, receive, counted)
         else:
-            await self._api(scope, _limited(receive), counted)
+            limit = MAX_ARCHIVE_BYTES if path == ARCHIVES_PATH else MAX_BODY_BYTES
+            await self._api(scope, _limited(receive, limit), counted)
         finally:
             route = scope.get("route")
             # Whoever makes up methods must not make up counters.
@@ -140,7 +143,7 @@ def _telling_of_no_route(scope: Scope, receive: Receive, send: Send) -> Send:
     return tell
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, limit: int = MAX_BODY_BYTES) -> Receive:
     """Keeps no more of a body than is allowed."""
     num_bytes = 0
 
@@ -148,7 +151,7 @@ def _limited(receive: Receive) -> Receive:
         nonlocal num_bytes
         message = await receive()
         num_bytes += len(message.get("body", b""))
-        if num_bytes > MAX_BODY_BYTES:
+        if num_bytes > limit:
             await _drain(receive, message)
             raise HTTPException(413)
         return message

@@ -126,7 +126,8 @@ class CompletionReply(BaseModel):
     data: Completion
 
 
-def _listed(model: ModelStatus) -> ListedModel:
+def listed(model: ModelStatus) -> ListedModel:
+    """A model as the lists tell it."""
     card = model.card
     return ListedModel(
         id=card.id,
@@ -270,8 +271,8 @@ def playground_router(playground: Playground) -> APIRouter:
         models = playground.models(caller)
         return InventoryReply(
             data=Inventory(
-                base_models=[_listed(model) for model in models if model.card.type == "base"],
-                fine_tuned_models=[_listed(model) for model in models if model.card.type == "fine-tuned"],
+                base_models=[listed(model) for model in models if model.card.type == "base"],
+                fine_tuned_models=[listed(model) for model in models if model.card.type == "fine-tuned"],
             )
         )
 

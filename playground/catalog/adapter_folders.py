@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,24 @@ def checkpoint_step(folder: Path) -> int | None:
 
 def read_adapter(folder: Path) -> AdapterFolder:
     """Looks into one folder; never raises for what it finds there."""
+    found = read_config(folder)
+    if found.problem is not None:
+        return found
+    try:
+        return replace(found, problem=_weights_problem(folder))
+    except OSError as error:
+        return _unreadable(folder, error)
+
+
+def read_config(folder: Path) -> AdapterFolder:
+    """The same without its weights."""
     if not os.path.lexists(folder / CONFIG_NAME):
         return AdapterFolder(folder, problem=f"{CONFIG_NAME} is missing")
     try:
         config = _read_config(folder)
         base_name = config.get("base_model_name_or_path")
         base_name = base_name if isinstance(base_name, str) and base_name else None
-        return AdapterFolder(folder, base_name, _kind_problem(config) or _weights_problem(folder))
+        return AdapterFolder(folder, base_name, _kind_problem(config))
     except OSError as error:
         return _unreadable(folder, error)
     except (ValueError, RecursionError) as error:

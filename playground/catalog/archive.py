@@ -11,9 +11,11 @@ import re
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
@@ -52,7 +54,7 @@ def unpack(archive: Path, into: Path, max_bytes: int) -> None:
             for member in members:
                 if _suffix(member.name) in KEPT:
                     left -= _write(member, into.joinpath(*PurePosixPath(member.name).parts), left, max_bytes)
-    except (tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, LZMAError) as error:
         raise _refusal(f"it is broken: {error}") from error
     except (RuntimeError, ValueError, OSError) as error:
         # What the readers raise for encrypted members, broken compression and impossible numbers.
@@ -119,6 +121,9 @@ def _check_names(members: list[_Member]) -> None:
             _refuse(name, "it is there twice")
         seen.add(folded)
         _check_kind(name)
+    folders = {str(parent) for name in seen for parent in PurePosixPath(name).parents}
+    for both in seen & folders:
+        _refuse(both, "it is a file and a folder")
     if not any(name.endswith(".safetensors") for name in seen):
         raise _refusal(f"it has no .safetensors file: {_RULE}")
 

@@ -189,7 +189,7 @@ def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard],
     if not os.path.isdir(path):
         return f"{path} is not a folder"
     found = read_adapter(path)
-    trained_on = _base_named(found, bases.values(), folder)
+    trained_on = base_named(found, bases.values(), folder)
     if found.problem is None and trained_on is not None and trained_on.source != base.source:
         return f"its adapter_config.json says that it was trained on {trained_on.id}, and its entry says {base.id}"
     return found.problem
@@ -229,7 +229,7 @@ def _discovered(
 
 
 def _discovered_card(found: AdapterFolder, id: str, bases: Mapping[str, ModelCard], folder: Path) -> ModelCard:
-    base = _base_named(found, bases.values(), folder)
+    base = base_named(found, bases.values(), folder)
     if base is not None:
         card = _over(base, id)
         problem = found.problem or card.problem
@@ -251,7 +251,7 @@ def _unknown_base(name: str | None) -> str:
     )
 
 
-def _base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) -> ModelCard | None:
+def base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) -> ModelCard | None:
     """The base that adapter_config.json means: by its id, its folder, or its place in the Hub's cache."""
     name = found.base_name
     if name is None or "\0" in name:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from playground.catalog.adapter_folders import AdapterFolder
 from playground.catalog.added import AddedFile
-from playground.catalog.catalog import catalog_of
+from playground.catalog.catalog import base_named, catalog_of
 from playground.catalog.entry import Entry
 from playground.catalog.models_file import read_models_file
 from playground.errors import ConfigurationError, ModelNotFound, broken_rule
@@ -54,6 +55,12 @@ class LiveCatalog:
     def base_of(self, card: ModelCard) -> ModelCard:
         """The base under a fine-tune, a base itself; raises `ModelLoadFailed` where the base is unknown."""
         return self._catalog.base_of(card)
+
+    def base_named(self, found: AdapterFolder) -> ModelCard | None:
+        """The base that an adapter says it was trained on, where it is here."""
+        return base_named(
+            found, (card for card in self._catalog.cards.values() if card.type == "base"), self._file.folder
+        )
 
     def was_added(self, id: str) -> bool:
         """Whether a fine-tune stands in the file of what was added, so that it can be removed."""

@@ -30,13 +30,13 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 # Folders hold other formats and checkpoints; consolidated* are the same weights in a vendor's own layout.
 _NEVER = ("*/*", "consolidated*")
 
-_ASK_TIMEOUT_S = 3.0
+ASK_TIMEOUT_S = 3.0
 _START_TIMEOUT_S = 15.0
 _REPORT_EVERY_S = 0.25
 _STOP_WITHIN_S = 1.0
 _BYTES_PER_UNIT = 1_000_000
 # What the client raises, its Xet part included, which knows no class of its own for most of it.
-_CLIENT_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError, XetDownloadError)
+CLIENT_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError, XetDownloadError)
 
 
 def folder_on_disk(source: str, revision: str | None) -> Path | None:
@@ -58,8 +58,8 @@ def download_bytes(source: str, revision: str | None, *, endpoint: str | None = 
     if _is_path(source) or folder_on_disk(source, revision) is not None:
         return 0
     try:
-        return sum(_missing(source, revision, MODEL_FILES, endpoint, _ASK_TIMEOUT_S).values())
-    except (*_CLIENT_ERRORS, ModelLoadFailed):
+        return sum(_missing(source, revision, MODEL_FILES, endpoint, ASK_TIMEOUT_S).values())
+    except (*CLIENT_ERRORS, ModelLoadFailed):
         return None
 
 
@@ -89,7 +89,7 @@ def download(
         missing = _missing(source, revision, patterns, endpoint, _START_TIMEOUT_S)
         _check_room(source, sum(missing.values()))
         return _fetch(source, revision, watch, patterns, endpoint, sum(missing.values()))
-    except _CLIENT_ERRORS as error:
+    except CLIENT_ERRORS as error:
         there = _snapshot(source, revision, strict=False) if is_network_trouble(error) else None
         if there is not None and _is_whole(there):
             return there

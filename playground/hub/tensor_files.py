@@ -18,6 +18,7 @@ _MAX_HEADER_BYTES = 100_000_000
 _LFS_POINTER = b"version https://git-lfs"
 _SINGLE_NAMES = ("model.safetensors", "adapter_model.safetensors")
 _INDEX_NAME = "model.safetensors.index.json"
+_ITEMSIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
 def weights_bytes(folder: Path) -> int:
@@ -26,6 +27,20 @@ def weights_bytes(folder: Path) -> int:
     Checks every header against its file's size. Raises `ModelLoadFailed` with what is wrong and what to do.
     """
     return sum(tensor_bytes(file) for file in weight_files(folder))
+
+
+def loaded_bytes(folder: Path, itemsize: int | None) -> int:
+    """Bytes that the weights in `folder` take in memory with `itemsize` bytes a number, or as they are in the files.
+
+    Raises as `weights_bytes` does.
+    """
+    num_bytes = weights_bytes(folder)
+    if itemsize is None:
+        return num_bytes
+    headers = [_header(file) for file in weight_files(folder)]
+    own = {entry["dtype"] for header in headers for name, entry in header.items() if name != "__metadata__"}
+    largest = max((_ITEMSIZES.get(dtype, 1) for dtype in own), default=1)
+    return num_bytes * itemsize // largest
 
 
 def check_weights(folder: Path) -> None:
@@ -62,6 +77,13 @@ def _shards(index: Path) -> list[str]:
     if not sound:
         raise ModelLoadFailed(f"{index} is broken: copy or download it again")
     return names
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The header of a file that was checked."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        return json.loads(stream.read(length))
 
 
 def tensor_bytes(file: Path) -> int:

@@ -1,0 +1,6 @@
+"""Models as things that one keeps: what each takes, in and out of memory, added and removed while the program runs."""
+
+from playground.library.adding import MAX_ARCHIVE_BYTES, Adding, require_manager
+from playground.library.library import Library, Shelf, Standing
+
+__all__ = ["MAX_ARCHIVE_BYTES", "Adding", "Library", "Shelf", "Standing", "require_manager"]

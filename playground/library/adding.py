@@ -1,0 +1,222 @@
+"""Fine-tunes that come while the program runs: a folder, a Hub repo, or an uploaded archive; and how they go again.
+
+Knows where each comes from, who may add it and to whom it belongs; refuses to load any.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from playground import hub
+from playground.catalog import Entry, LiveCatalog
+from playground.catalog.adapter_folders import AdapterFolder, checkpoint_step, find_adapters, read_adapter, read_config
+from playground.catalog.archive import unpack
+from playground.catalog.models_file import is_hub_id, local_path
+from playground.errors import Forbidden, InternalError, InvalidRequest, broken_rule
+from playground.hub import HubAdapter
+from playground.types import Caller, ModelCard
+
+MAX_ARCHIVE_BYTES = 2_000_000_000
+"""Of an archive, and again of what it unpacks to: an adapter of rank 256 on every layer of a 4B model takes 1 GB."""
+
+_FOLDERS_ARE_LOCAL = (
+    "folders of this server are for whoever sits at it: put yours under adapter_dirs in models.yaml, or send an archive"
+)
+
+
+class Adding:
+    """Adds and removes fine-tunes. What is uploaded lies under `home`; what signed-in people add is theirs."""
+
+    def __init__(self, catalog: LiveCatalog, home: Path) -> None:
+        self._catalog, self._uploads = catalog, home / "adapters"
+
+    def add(
+        self,
+        source: str,
+        caller: Caller,
+        *,
+        base_model: str | None = None,
+        id: str | None = None,
+        revision: str | None = None,
+    ) -> list[ModelCard]:
+        """Adds the adapter in a folder, or in a Hub repo, or has all adapters below a folder show up, now and later.
+        Gives the cards that there are now.
+
+        Raises `InvalidRequest` where there is no adapter that can be run, or its id is taken, `ModelLoadFailed` where
+        the Hub does not give it, `Forbidden`.
+        """
+        require_manager(caller)
+        if is_hub_id(source) and not os.path.isdir(local_path(source, Path.cwd())):
+            found = read_config(hub.adapter_config_file(source, revision).parent)
+            return [self._add(found, source, caller, base_model, id or source, revision)]
+        if not caller.everything:
+            raise Forbidden(f"source: {_FOLDERS_ARE_LOCAL}")
+        folder = Path(os.path.realpath(local_path(source, Path.cwd())))
+        if revision is not None:
+            raise broken_rule("revision", revision, "only an adapter from the Hub has revisions")
+        return self._add_folder(source, folder, caller, base_model, id)
+
+    def add_archive(
+        self, archive: Path, file_name: str, caller: Caller, *, base_model: str | None = None, id: str | None = None
+    ) -> ModelCard:
+        """Unpacks an uploaded archive and adds the adapter in it. Raises `InvalidRequest` with the file and the rule
+        where it has none, or has what is not allowed; then nothing of it is left."""
+        require_manager(caller)
+        name = _slug(id or Path(file_name).name.split(".")[0]) or "adapter"
+        with self._unpacked(archive) as unpacked:
+            found = find_adapters(unpacked)
+            final = next((one for one in found if checkpoint_step(one.folder) is None), found[0] if found else None)
+            if final is None:
+                raise broken_rule("archive", file_name, "it holds no adapter: adapter_config.json is missing")
+            _require_sound(final, "archive")
+            self._base(final, base_model)
+            place = self._place(name)
+            os.rename(final.folder, place)
+        try:
+            return self._add(read_adapter(place), str(place), caller, base_model, id or f"uploads/{place.name}")
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+
+    def remove(self, model_id: str, caller: Caller) -> None:
+        """Takes a fine-tune out that was added, with its files where they were uploaded. Raises `ModelNotFound`,
+        `InvalidRequest` for one that stands in the models.yaml, `Forbidden`."""
+        card = self._catalog.card(model_id, caller.sees)
+        require_manager(caller)
+        if not self._catalog.was_added(card.id):
+            raise broken_rule(
+                "model", card.id, "it was not added here: it stands in models.yaml or in a watched folder"
+            )
+        if not self.may_remove(card, caller):
+            raise Forbidden(f"{card.id} was added by somebody else.")
+        self._catalog.remove(card.id)
+        folder = Path(card.adapter or "")
+        if folder.parent == Path(os.path.realpath(self._uploads)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def may_remove(self, card: ModelCard, caller: Caller) -> bool:
+        """Whether `remove` would."""
+        own = caller.everything or (card.owner is not None and card.owner in (caller.account, caller.org))
+        return own and self._catalog.was_added(card.id)
+
+    def watched(self, caller: Caller) -> list[str]:
+        """The folders that were added to be watched, for whoever may change that."""
+        return [str(folder) for folder in self._catalog.watched()] if caller.everything else []
+
+    def unwatch(self, folder: str, caller: Caller) -> None:
+        """Undoes the watching of a folder; raises `InvalidRequest` where it was not added here."""
+        if not caller.everything:
+            raise Forbidden(f"folder: {_FOLDERS_ARE_LOCAL}")
+        if folder not in self.watched(caller):
+            raise broken_rule("folder", folder, "it was not added here")
+        self._catalog.unwatch(Path(folder))
+
+    def on_hub(self, author: str, base_model: str, caller: Caller) -> Sequence[HubAdapter]:
+        """A Hub user's adapters of a base of this catalog, the most downloaded first; raises `ModelLoadFailed` where
+        the Hub does not tell."""
+        require_manager(caller)
+        base = self._catalog.base_of(self._catalog.card(base_model, caller.sees))
+        return hub.adapters_of(author, base.id)
+
+    def _add_folder(
+        self, source: str, folder: Path, caller: Caller, base_model: str | None, id: str | None
+    ) -> list[ModelCard]:
+        if not folder.is_dir():
+            raise broken_rule("source", source, f"it must be a folder or a Hub repo's id, and there is no {folder}")
+        own = read_adapter(folder)
+        if own.problem is None:
+            return [self._add(own, str(folder), caller, base_model, id or _id_of(folder))]
+        below = find_adapters(folder)
+        if not any(one.problem is None for one in below):
+            problem = f": {below[0].problem}" if below else ""
+            raise broken_rule("source", source, f"there is no adapter in it or below it that can be run{problem}")
+        if base_model or id:
+            key, value = ("base_model", base_model) if base_model else ("id", id)
+            raise broken_rule(key, value, f"{source} holds {len(below)} adapters: give it for one of them")
+        self._catalog.watch(folder)
+        return [
+            card for card in self._catalog.cards.values() if card.adapter and Path(card.adapter).is_relative_to(folder)
+        ]
+
+    def _add(
+        self,
+        found: AdapterFolder,
+        adapter: str,
+        caller: Caller,
+        base_model: str | None,
+        id: str,
+        revision: str | None = None,
+    ) -> ModelCard:
+        _require_sound(found, "source")
+        keys = {"id": id, "base_model": self._base(found, base_model).id, "adapter": adapter}
+        if revision is not None:
+            keys["revision"] = revision
+        if caller.account is not None:
+            keys["owner"] = caller.account
+        try:
+            entry = Entry.model_validate(keys)
+        except ValidationError as error:
+            [problem, *_] = error.errors()
+            rule = problem["msg"].removeprefix("Value error, ")
+            raise broken_rule(str(problem["loc"][0]), problem["input"], rule) from None
+        return self._catalog.add(entry)
+
+    def _base(self, found: AdapterFolder, base_model: str | None) -> ModelCard:
+        """The base that was named, or that the adapter was trained on."""
+        if base_model is not None:
+            card = self._catalog.card(base_model)
+            if card.type != "base":
+                raise broken_rule("base_model", base_model, "it must be a base model")
+            return card
+        base = self._catalog.base_named(found)
+        if base is None:
+            rule = "it is not among the models here: name the base to run it on, or add that to models.yaml"
+            raise broken_rule("base_model", found.base_name, rule)
+        return base
+
+    @contextmanager
+    def _unpacked(self, archive: Path) -> Generator[Path, None, None]:
+        try:
+            self._uploads.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=self._uploads) as folder:
+                unpack(archive, Path(folder), MAX_ARCHIVE_BYTES)
+                yield Path(folder)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            reason = "the disk is full" if full else str(error.strerror or error)
+            raise InternalError(f"archive: it could not be unpacked: {reason}") from error
+
+    def _place(self, name: str) -> Path:
+        uploads = Path(os.path.realpath(self._uploads))
+        places = (uploads / (name if number == 1 else f"{name}-{number}") for number in range(1, 10_000))
+        return next(place for place in places if not os.path.lexists(place))
+
+
+def require_manager(caller: Caller) -> None:
+    """Raises `Forbidden` for who may only look."""
+    if not caller.manages:
+        raise Forbidden("Only whoever sits at this machine, or has a key of this server, may do that.")
+
+
+def _require_sound(found: AdapterFolder, param: str) -> None:
+    if found.problem is not None:
+        raise InvalidRequest(f"{param}: {found.problem}", param=param)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80]
+
+
+def _id_of(folder: Path) -> str:
+    """A folder's name; a checkpoint's with its run's."""
+    names = folder.parts[-2:] if checkpoint_step(folder) is not None else folder.parts[-1:]
+    return re.sub(r"\s+", "-", "/".join(names).encode("utf-8", "replace").decode())

@@ -1,0 +1,274 @@
+"""Models into memory and out of it, fine-tunes added and removed: REST on a running server, real tiny models."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+import pytest
+
+from playground.accounts import Accounts
+from playground.store import Store
+from tests import tiny
+from tests.drive import wait_for
+from tests.server import LLAMA, OWNED, TUNED, Reply, Server, save_models, serving
+from tests.test_archive import SOUND, zipped
+
+LIBRARY = "/api/v1/playground/library"
+MB = 1e6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("library")
+    save_models(made)
+    return made
+
+
+@pytest.fixture
+def house(folder: Path, tmp_path: Path) -> Iterator[Server]:
+    with serving(folder / "models.yaml", tmp_path / "home") as running:
+        yield running
+
+
+def state(server: Server, **headers: str) -> dict[str, Any]:
+    return server.get(LIBRARY, **headers).json()["data"]
+
+
+def model(server: Server, id: str, **headers: str) -> dict[str, Any]:
+    return next(one for one in state(server, **headers)["models"] if one["id"] == id)
+
+
+def do(server: Server, verb: str, id: str, **more: Any) -> Reply:
+    return server.post(f"{LIBRARY}/{verb}", {"model": id, **more})
+
+
+def ask(server: Server, id: str, **headers: str) -> Reply:
+    return server.post("/v1/completions", {"model": id, "prompt": "hi", "max_tokens": 2, "seed": 1}, **headers)
+
+
+def load(server: Server, id: str) -> None:
+    assert do(server, "load", id).status == 200
+    wait_for(lambda: model(server, id)["status"] == "ready")
+
+
+def upload(server: Server, archive: Path, name: str = "mine.zip", **query: str) -> Reply:
+    asked = "&".join(f"{key}={quote(value)}" for key, value in {"name": name, **query}.items())
+    headers = {"Content-Type": "application/octet-stream"}
+    return server.send("POST", f"{LIBRARY}/archives?{asked}", archive.read_bytes(), headers)
+
+
+def test_what_a_model_takes_is_told_before_it_is_loaded_and_after(house: Server) -> None:
+    before = model(house, LLAMA)
+    assert (before["status"], before["users"], before["last_used_at"], before["pinned"]) == ("disk", [], None, False)
+    assert before["memory_bytes"] == before["size_bytes"] > 0
+    assert state(house)["memory"]["used_bytes"] == 0
+    load(house, TUNED)
+    base, tuned = model(house, LLAMA), model(house, TUNED)
+    assert (base["status"], tuned["status"]) == ("disk", "ready"), "the base was asked for by nobody"
+    load(house, LLAMA)
+    base, tuned = model(house, LLAMA), model(house, TUNED)
+    # Tables that no file holds come to it.
+    assert base["memory_bytes"] == pytest.approx(before["memory_bytes"], rel=0.01)
+    assert 0 < tuned["memory_bytes"] < base["memory_bytes"]
+    assert state(house)["memory"]["used_bytes"] == base["memory_bytes"] + tuned["memory_bytes"]
+    assert tuned["last_used_at"] is not None
+
+
+def test_unloading_returns_the_memory_cycle_after_cycle(house: Server) -> None:
+    process, sizes = psutil.Process(), []
+    for _ in range(20):
+        load(house, LLAMA)
+        assert ask(house, LLAMA).status == ask(house, TUNED).status == 200
+        assert do(house, "unload", LLAMA).json()["data"]["status"] == "disk"
+        assert state(house)["memory"]["used_bytes"] == 0
+        gc.collect()
+        sizes.append(process.memory_info().rss)
+    # The first ones bring in what is imported late.
+    assert sizes[-1] < sizes[4] + 8 * MB
+
+
+def test_a_model_in_use_is_not_unloaded(house: Server) -> None:
+    load(house, LLAMA)
+    card = house.app.playground.status(LLAMA, house.app.playground.default_caller).card
+    lease = house.app.registry.lease(card, lambda _: None, lambda _: None, "ann")
+    assert model(house, LLAMA)["users"] == ["ann"]
+    reply = do(house, "unload", LLAMA)
+    assert (reply.status, reply.error()["param"]) == (400, "model")
+    assert "it is in use" in reply.error()["message"]
+    lease.release()
+    assert do(house, "unload", LLAMA).status == 200
+
+
+def test_a_load_can_be_cancelled_and_a_failed_one_says_why(house: Server, folder: Path) -> None:
+    assert do(house, "cancel", LLAMA).status == 200
+    weights = folder / "thinker" / "model.safetensors"
+    hidden = weights.rename(weights.with_suffix(".away"))
+    try:
+        do(house, "load", "tiny/thinker")
+        wait_for(lambda: model(house, "tiny/thinker")["status"] == "failed")
+        assert "model.safetensors is missing" in model(house, "tiny/thinker")["reason"]
+    finally:
+        hidden.rename(weights)
+    load(house, "tiny/thinker")
+
+
+def test_a_pin_holds(house: Server) -> None:
+    assert do(house, "pin", LLAMA, pinned=True).json()["data"]["pinned"] is True
+    assert model(house, LLAMA)["pinned"]
+    assert not do(house, "pin", LLAMA, pinned=False).json()["data"]["pinned"]
+
+
+def test_a_folder_is_added_run_and_removed(house: Server, folder: Path, tmp_path: Path) -> None:
+    place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
+    reply = house.post(f"{LIBRARY}/adapters", {"source": str(place), "id": "me/support"})
+    assert reply.status == 200, reply.body
+    [added] = reply.json()["data"]
+    assert (added["base_model"], added["status"], added["removable"]) == (LLAMA, "disk", True)
+    assert ask(house, "me/support").status == 200
+    assert house.post(f"{LIBRARY}/adapters", {"source": str(place), "id": "me/support"}).error()["param"] == "id"
+    assert house.send("DELETE", f"{LIBRARY}/adapters?model={quote('me/support')}", None, {}).status == 200
+    assert ask(house, "me/support").status == 404
+    assert place.exists()
+    reply = house.send("DELETE", f"{LIBRARY}/adapters?model={TUNED}", None, {})
+    assert "it was not added here" in reply.error()["message"]
+
+
+def test_a_folder_of_runs_is_watched(house: Server, folder: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    tiny.save_adapter("llama", folder / "llama", runs / "a" / "checkpoint-5", seed=7)
+    reply = house.post(f"{LIBRARY}/adapters", {"source": str(runs)})
+    assert [one["id"] for one in reply.json()["data"]] == ["runs/a/checkpoint-5"]
+    assert state(house)["watched"] == [str(runs)]
+    tiny.save_adapter("llama", folder / "llama", runs / "a" / "checkpoint-10", seed=8)
+    wait_for(lambda: ask(house, "runs/a/checkpoint-10").status == 200)
+    assert house.post(f"{LIBRARY}/unwatch", {"folder": str(runs)}).json()["data"] == []
+    assert ask(house, "runs/a/checkpoint-10").status == 404
+    assert house.post(f"{LIBRARY}/unwatch", {"folder": str(runs)}).error()["param"] == "folder"
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        ({"source": "./nowhere"}, "source", "it must be a folder or a Hub repo's id"),
+        ({"source": "{empty}"}, "source", "there is no adapter in it or below it"),
+        ({"source": "{tuned}", "id": "two words"}, "id", "without white space"),
+        ({"source": "{tuned}", "base_model": TUNED}, "base_model", "it must be a base model"),
+        ({"source": "{tuned}", "base_model": "no/such"}, "model", "There is no model 'no/such'"),
+        ({"source": "{tuned}", "revision": "main"}, "revision", "only an adapter from the Hub"),
+        ({"source": "{parent}", "id": "x"}, "id", "adapters: give it for one of them"),
+    ],
+)
+def test_what_cannot_be_added_says_why(
+    house: Server, folder: Path, tmp_path: Path, body: dict[str, str], param: str, told: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"empty": tmp_path / "empty", "tuned": folder / "tuned", "parent": folder}
+    error = house.post(f"{LIBRARY}/adapters", {**body, "source": body["source"].format(**places)}).error()
+    assert error["param"] == param
+    assert told in error["message"]
+
+
+def test_an_adapter_of_an_unknown_base_names_it(house: Server, folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder / "tuned", tmp_path / "x")
+    config = place / "adapter_config.json"
+    config.write_text(config.read_text().replace(str(folder / "llama"), "org/unknown"))
+    error = house.post(f"{LIBRARY}/adapters", {"source": str(place)}).error()
+    assert "base_model: 'org/unknown' is not allowed: it is not among the models here" in error["message"]
+    assert house.post(f"{LIBRARY}/adapters", {"source": str(place), "base_model": LLAMA}).status == 200
+
+
+def test_an_archive_is_added_run_and_removed_with_its_files(house: Server, folder: Path, tmp_path: Path) -> None:
+    files = {f"v2/{file.name}": file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+    reply = upload(house, zipped(tmp_path / "a", files), "support v2.zip")
+    assert reply.status == 200, reply.body
+    added = reply.json()["data"]
+    assert (added["id"], added["base_model"]) == ("uploads/support-v2", LLAMA)
+    same = [ask(house, id).json()["choices"][0]["text"] for id in (TUNED, added["id"])]
+    assert same[0] == same[1]
+    assert upload(house, tmp_path / "a", "support v2.zip").json()["data"]["id"] == "uploads/support-v2-2"
+    uploads = house.home / "adapters"
+    assert sorted(file.name for file in uploads.iterdir()) == ["support-v2", "support-v2-2"]
+    house.send("DELETE", f"{LIBRARY}/adapters?model={quote(added['id'])}", None, {})
+    assert [file.name for file in uploads.iterdir()] == ["support-v2-2"]
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (SOUND | {"../x.json": b"{}"}, "leads out"),
+        (SOUND | {"x.bin": b"\x80"}, "pickles"),
+        (SOUND, "'org/base' is not allowed: it is not among the models here"),
+        ({"x.safetensors": SOUND["adapter_model.safetensors"]}, "it holds no adapter"),
+        ({**SOUND, "adapter_model.safetensors": b"{}"}, "adapter_model.safetensors"),
+    ],
+)
+def test_an_archive_that_is_refused_leaves_nothing(
+    house: Server, tmp_path: Path, files: dict[str, bytes], told: str
+) -> None:
+    reply = upload(house, zipped(tmp_path / "a", files))
+    assert reply.status == 400
+    assert told in reply.error()["message"]
+    assert list((house.home / "adapters").iterdir()) == []
+    assert not any(one["removable"] for one in state(house)["models"])
+
+
+def test_fifty_adapters_come_are_compared_and_go(house: Server, folder: Path, tmp_path: Path) -> None:
+    process, sizes = psutil.Process(), []
+    load(house, LLAMA)
+    for number in range(50):
+        place = tiny.save_adapter("llama", folder / "llama", tmp_path / str(number), seed=number)
+        id = f"me/{number}"
+        assert house.post(f"{LIBRARY}/adapters", {"source": str(place), "id": id}).status == 200
+        body = {"models": [LLAMA, id], "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+        assert house.post("/api/v1/playground/compare", body).status == 200
+        assert house.send("DELETE", f"{LIBRARY}/adapters?model={id}", None, {}).status == 200
+        wait_for(lambda: state(house)["memory"]["used_bytes"] == model(house, LLAMA)["memory_bytes"])
+        sizes.append(process.memory_info().rss)
+    assert sizes[-1] < 1.02 * sizes[9]
+    assert ask(house, LLAMA).status == 200
+
+
+class Keyed:
+    """A server with keys of Ann, of acme, and of Bob."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        accounts = Accounts(Store(home))
+        self.ann = {"Authorization": f"Bearer {accounts.create('ann', ['acme'])}"}
+        self.bob = {"Authorization": f"Bearer {accounts.create('bob', [])}"}
+        self.serving = serving(folder / "models.yaml", home)
+
+
+def test_with_keys_what_one_adds_is_theirs(folder: Path, tmp_path: Path) -> None:
+    keyed = Keyed(folder, tmp_path / "home")
+    with keyed.serving as house:
+        files = {file.name: file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+        data, path = zipped(tmp_path / "a", files).read_bytes(), f"{LIBRARY}/archives?name=mine.zip"
+        assert house.send("POST", path, data, {}).status == 401
+        added = house.send("POST", path, data, keyed.ann).json()["data"]
+        assert (added["owner"], added["removable"]) == ("ann", True)
+        assert ask(house, added["id"], **keyed.ann).status == 200
+        assert ask(house, added["id"], **keyed.bob).status == 404
+        remove = f"{LIBRARY}/adapters?model={quote(added['id'])}"
+        assert house.send("DELETE", remove, None, keyed.bob).status == 404
+        assert model(house, added["id"], **keyed.ann)["last_used_at"] is not None
+        source = {"source": str(folder / "tuned")}
+        refused = house.post(f"{LIBRARY}/adapters", source, **keyed.ann)
+        assert (refused.status, refused.error()["code"]) == (403, "forbidden")
+        assert house.send("DELETE", remove, None, keyed.ann).status == 200
+
+
+def test_on_an_open_server_nobody_manages(folder: Path, tmp_path: Path) -> None:
+    with serving(folder / "models.yaml", tmp_path, "--host", "127.0.0.1", "--open", SPACE_ID="me/space") as house:
+        found = state(house)
+        assert not found["may_manage"]
+        assert OWNED not in [one["id"] for one in found["models"]]
+        for verb, more in (("load", {}), ("unload", {}), ("cancel", {}), ("pin", {"pinned": True})):
+            assert do(house, verb, LLAMA, **more).status == 403
+        assert house.post(f"{LIBRARY}/adapters", {"source": str(folder / "tuned")}).status == 403
+        assert upload(house, folder / "models.yaml").status == 403
