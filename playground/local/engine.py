@@ -23,6 +23,7 @@ from playground.local.decoding import Loop, Row
 from playground.local.describing import describe
 from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view
+from playground.local.quantized import why_no_merge
 from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
@@ -88,6 +89,7 @@ class LocalEngine:
     def __init__(self, base: weights.Base, *, max_rows: int, has_room: Callable[[int], bool]) -> None:
         self._base, self._max_rows, self._has_room = base, max_rows, has_room
         self._hooks = Hooks(base.model)
+        self._no_merge = why_no_merge(base.model)
         self._fine_tunes: dict[str, _FineTune] = {}
         self._loop = self._make_loop(base.model, base.card.id)
         self._intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
@@ -115,12 +117,16 @@ class LocalEngine:
             raise ModelLoadFailed(
                 f"{card.id}: merge is set to never, and {adapter.attachable}, which only a merged view can run"
             )
+        merged_at_once = adapter.attachable is not None or card.merge == "always"
+        if merged_at_once and self._no_merge is not None:
+            wish = adapter.attachable or "merge is set to always"
+            raise ModelLoadFailed(f"{card.id}: {wish}, so it would run merged, but {self._no_merge}")
         tune = _FineTune(card, adapter)
         with self._changing_modules:
             self._fine_tunes[card.id] = tune
             if adapter.attachable is None:
                 self._hooks.cover(adapter)
-        if adapter.attachable is not None or card.merge == "always":
+        if merged_at_once:
             try:
                 self._merge(tune, insist=True)
             except BaseException:
@@ -168,6 +174,8 @@ class LocalEngine:
         """The fine-tune by row against merged copies; raises `InvalidRequest` where rows cannot carry it, or where
         the copies would not fit."""
         tune, model = self._fine_tunes[card.id], self._base.model
+        if self._no_merge is not None:
+            raise broken_rule("model", card.id, self._no_merge)
         if tune.adapter.attachable is not None:
             raise broken_rule("model", card.id, f"it runs merged only, since {tune.adapter.attachable}")
         num_bytes = extra_bytes(model, tune.adapter)
@@ -292,7 +300,8 @@ class LocalEngine:
     def _prove(self, job: Job, adapter_hash: str | None, first: First) -> Proof:
         hashed, base = self._base_hash, self._base.card
         return Proof(
-            base=base.id,
+            # Two entries may share what is loaded: the answer's own names its base.
+            base=job.card.base_model or job.card.id,
             revision=base.revision,
             base_hash=hashed.result() if hashed.done() and not hashed.exception() else None,
             tokenizer_hash=self._tokenizer_hash,
@@ -300,6 +309,7 @@ class LocalEngine:
             adapter_hash=adapter_hash,
             strength=job.request.strength,
             first=first,
+            dtype=self._base.kept_as,
         )
 
     def _check_ids(self, param: str, token_ids: tuple[int, ...]) -> None:
@@ -333,7 +343,7 @@ class LocalEngine:
     def _after_answer(self, row: Row) -> None:
         card = row.job.card
         tune = self._fine_tunes.get(card.id)
-        if tune is None or card.merge != "auto" or row.view != "attached" or not _is_free(row.job.request):
+        if tune is None or self._no_merge is not None or card.merge != "auto" or row.view != "attached" or not _is_free(row.job.request):
             return
         tune.num_uses += 1
         if tune.num_uses >= USES_BEFORE_MERGE and not tune.merging:
@@ -414,14 +424,16 @@ def _tell_if_dropped(starting: Future[None], job: Job) -> None:
 
 
 class LocalLoader:
-    """Makes embedded engines. One load at a time: transformers reports the progress of all in one place."""
+    """Makes embedded engines. One model is made at a time: transformers sets torch's default dtype meanwhile."""
 
     def __init__(self, *, max_rows: int) -> None:
         self._max_rows = max_rows
         self._one_at_a_time = threading.Lock()
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
-        return weights.size_bytes(base, watch)
+        weights.folder_of(base, watch)
+        with self._one_at_a_time:
+            return weights.size_bytes(base, watch)
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         with self._one_at_a_time:
