@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from playground.errors import InvalidRequest, ModelLoadFailed
-from playground.local import quantized, weights
+from playground.local import weights
 from playground.local.adapters import read_adapter
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.quantized import Int8Linear, weight_of
@@ -26,8 +26,8 @@ from tests.drive import Watch, greedy, start
 from tests.test_app import ROOT
 from tests.test_rows import KINDS, settings_of
 
-LARGEST_ERROR = 0.05
-"""Of the logits' own size, root mean square, on models of random weights; the demo's is far below."""
+NUM_BF16_ERRORS = 3
+"""The logits' error stays below so many times what the same model loses in bfloat16."""
 PROMPT = list(range(10, 60))
 
 
@@ -79,7 +79,8 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_logits_stay_near(house: House) -> None:
     assert any(isinstance(part, Int8Linear) for part in house.model.modules())
     found, right = logits_of(house.model, PROMPT), logits_of(house.plain, PROMPT)
-    assert 0 < error_of(found, right) < LARGEST_ERROR
+    of_bf16 = error_of(logits_of(copy.deepcopy(house.plain).to(torch.bfloat16), PROMPT), right)
+    assert 0 < error_of(found, right) < NUM_BF16_ERRORS * of_bf16
 
 
 def test_only_the_decoder_s_linear_layers_are_changed(house: House) -> None:
@@ -158,10 +159,10 @@ def test_merges_are_refused_with_the_reason(tmp_path: Path) -> None:
     ))  # fmt: skip
     biased = tiny.save_adapter("llama", base, tmp_path / "biased", bias="lora_only")
     for refused in (replace(tune, merge="always"), replace(tune, adapter=str(biased))):
-        with pytest.raises(ModelLoadFailed, match="int8.*full precision"):
+        with pytest.raises(ModelLoadFailed, match=r"int8.*full precision"):
             engine.prepare(refused, Watch())
     engine.prepare(tune, Watch())
-    with pytest.raises(InvalidRequest, match="int8.*full precision"):
+    with pytest.raises(InvalidRequest, match=r"int8.*full precision"):
         engine.fidelity(tune, greedy("t", [7, 8]))
     for _ in range(4):
         drawn = replace(greedy("t", [7, 8], 2), sampling=replace(greedy("t", [7]).sampling, temperature=1.0))
@@ -172,9 +173,11 @@ def test_merges_are_refused_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_int4_is_refused_on_the_cpu(tmp_path: Path) -> None:
-    card = ModelCard("tiny", "tiny", "base", str(tiny.save_base("llama", tmp_path / "base")), dtype="int4", device="cpu")
+    card = ModelCard(
+        "tiny", "tiny", "base", str(tiny.save_base("llama", tmp_path / "base")), dtype="int4", device="cpu"
+    )
     for ask in (LocalLoader(max_rows=1).size_bytes, weights.load_base):
-        with pytest.raises(ModelLoadFailed, match="int4.*CUDA alone.*choose int8"):
+        with pytest.raises(ModelLoadFailed, match=r"int4.*CUDA alone.*choose int8"):
             ask(card, Watch())
 
 
@@ -186,7 +189,7 @@ def test_int4_is_refused_on_the_cpu(tmp_path: Path) -> None:
 def test_a_layer_in_int8(dtype: torch.dtype, outputs: int, inputs: int) -> None:
     """The kernel reads beyond a row's end where its length does not fit; such layers go the other way."""
     torch.manual_seed(0)
-    linear = nn.Linear(inputs, outputs).to(dtype)
+    linear = nn.Linear(inputs, outputs).to(dtype).requires_grad_(False)
     layer = Int8Linear(linear)
     x = torch.randn(6, 1, inputs).to(dtype)
     exact = torch.nn.functional.linear(x.double(), linear.weight.double(), linear.bias.double())
@@ -204,7 +207,7 @@ def test_a_row_of_noughts_stays_nought() -> None:
 
 
 class MemoryWatch(Watch):
-    """Keeps the most memory of its own that the process had at a report: pages of mapped files go when others want them."""
+    """Keeps the most memory that the process had of its own: pages of mapped files go when others want them."""
 
     def __init__(self) -> None:
         super().__init__()

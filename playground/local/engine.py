@@ -343,7 +343,13 @@ class LocalEngine:
     def _after_answer(self, row: Row) -> None:
         card = row.job.card
         tune = self._fine_tunes.get(card.id)
-        if tune is None or self._no_merge is not None or card.merge != "auto" or row.view != "attached" or not _is_free(row.job.request):
+        if (
+            tune is None
+            or self._no_merge is not None
+            or card.merge != "auto"
+            or row.view != "attached"
+            or not _is_free(row.job.request)
+        ):
             return
         tune.num_uses += 1
         if tune.num_uses >= USES_BEFORE_MERGE and not tune.merging:

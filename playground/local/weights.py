@@ -1,4 +1,4 @@
-"""A base model out of a folder: how big it is, its weights as a lazy mmap or in fewer bits, its tokenizer, its end tokens.
+"""A base model out of a folder: how big it is, its weights (a lazy mmap, or fewer bits), tokenizer and end tokens.
 
 Knows files and transformers' loading; nothing of rows, adapters or requests. After `load_base` returns,
 nobody writes to these tensors.
