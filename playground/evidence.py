@@ -115,6 +115,16 @@ class Fidelity:
     num_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A merge as it lies in `folder`: the bytes of its files, and how near it is to the adapter by row, with no figures
+    where rows cannot carry that adapter."""
+
+    folder: str
+    num_bytes: int
+    fidelity: tuple[Fidelity, ...]
+
+
 def same_first(one: First, other: First) -> bool:
     """Whether two prints are of one model: nearly equal log-probabilities for each token."""
     other_of = dict(other)

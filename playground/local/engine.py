@@ -12,12 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from playground import hub
 from playground.errors import Cancelled, InternalError, InvalidRequest, ModelLoadFailed, PlaygroundError, broken_rule
-from playground.evidence import AdapterDetails, Fidelity, First, PromptToken, Proof, Rendered, Verdict
-from playground.local import checking, weights
+from playground.evidence import AdapterDetails, Fidelity, First, PromptToken, Proof, Rendered, Saved, Verdict
+from playground.local import checking, saving, weights
 from playground.local.adapters import hash_of_file, read_adapter
 from playground.local.decoding import Loop, Row
 from playground.local.describing import describe
@@ -173,23 +174,53 @@ class LocalEngine:
     def fidelity(self, card: ModelCard, request: GenerationRequest) -> list[Fidelity]:
         """The fine-tune by row against merged copies; raises `InvalidRequest` where rows cannot carry it, or where
         the copies would not fit."""
+        tune = self._mergeable(card)
+        if tune.adapter.attachable is not None:
+            raise broken_rule("model", card.id, f"it runs merged only, since {tune.adapter.attachable}")
+        prompt = self._prompt(card, request)
+        return self._fidelity(tune, self._view_for(tune), prompt)
+
+    def save(self, card: ModelCard, folder: Path, watch: LoadWatch) -> Saved:
+        """Writes the fine-tune, merged in the base's dtype, into a new folder. Raises `InvalidRequest` where it cannot
+        be merged or the folder is there, `SaveFailed` where it cannot be written."""
+        tune, base = self._mergeable(card), self._base
+        watch.report(Progress("saving", 0.0, folder.name))
+        saving.require_place(folder, base.num_bytes)
+        template = self._manners[card.id].chat_template
+        view, figures = self._view_for(tune), ()
+        if tune.adapter.attachable is None:
+            figures = tuple(self._fidelity(tune, view, self._prompt(card, saving.asked(card.id, template))))
+        origin = saving.Origin(
+            card=card,
+            base=base.card,
+            base_folder=weights.folder_of(base.card, watch),
+            base_hash=self._base_hash.result(),
+            adapter_hash=tune.adapter.file_hash,
+            fidelity=figures,
+        )
+        return saving.save(view, saving.with_template(base.tokenizer, template), origin, folder, watch)
+
+    def _mergeable(self, card: ModelCard) -> _FineTune:
+        """The fine-tune, where its base can be merged into and the copies that this takes have room."""
         tune, model = self._fine_tunes[card.id], self._base.model
         if self._no_merge is not None:
             raise broken_rule("model", card.id, self._no_merge)
-        if tune.adapter.attachable is not None:
-            raise broken_rule("model", card.id, f"it runs merged only, since {tune.adapter.attachable}")
         num_bytes = extra_bytes(model, tune.adapter)
         if model.dtype.itemsize > 2:
             num_bytes += self._base.num_bytes // 2
         if not self._has_room(num_bytes):
             rule = f"its merged copies take {num_bytes / 1e6:.0f} MB, more than the memory budget has left"
             raise broken_rule("model", card.id, rule)
-        prompt = self._prompt(card, request)
+        return tune
+
+    def _view_for(self, tune: _FineTune) -> Any:
         with self._changing_modules:
-            view = merged_view(model, tune.adapter)
-        manner = self._manners[card.id]
+            return merged_view(self._base.model, tune.adapter)
+
+    def _fidelity(self, tune: _FineTune, view: Any, prompt: Prompt) -> list[Fidelity]:
+        manner = self._manners[tune.card.id]
         room = manner.context_length - len(prompt.token_ids)
-        return checking.fidelity(model, view, tune.adapter, prompt.token_ids, manner.end_ids, room)
+        return checking.fidelity(self._base.model, view, tune.adapter, prompt.token_ids, manner.end_ids, room)
 
     def memory_bytes(self) -> int:
         """Base, adapters and merged views, in bytes."""

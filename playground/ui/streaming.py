@@ -39,6 +39,8 @@ STAGES = {
     "downloading": "Downloading",
     "loading": "Loading the weights",
     "prefill": "Reading the prompt",
+    "saving": "Writing the merge",
+    "uploading": "Uploading",
 }
 METRICS = ("First token", "Total", "Speed", "Prompt", "Answer", "Finish", "Seed", "Ran as")
 FINISHES = {
