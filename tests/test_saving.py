@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from playground.errors import Cancelled, InvalidRequest, SaveFailed
 from playground.hub import front_matter
@@ -82,6 +82,13 @@ def test_what_was_tied_is_loaded_as_it_was_merged(tmp_path: Path, kind: str, nam
     engine.save(tune, tmp_path / "merged", Watch())
     require_same(tmp_path / "merged", engine, tune)
     assert engine.fingerprint() == before
+    view = merged_view(engine._base.model, engine._fine_tunes[tune.id].adapter)
+    one = torch.equal(view.get_output_embeddings().weight, view.get_input_embeddings().weight)
+    config = AutoConfig.from_pretrained(tmp_path / "merged")
+    told = [part.tie_word_embeddings for part in (config, config.get_text_config())]
+    # Loaders that go by the configuration alone would tie what has parted.
+    assert told == [one, one]
+    assert engine._base.model.config.tie_word_embeddings
     engine.close()
 
 

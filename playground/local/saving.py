@@ -99,19 +99,16 @@ def save(view: Any, tokenizer: Any, origin: Origin, folder: Path, watch: LoadWat
 
 
 def _tell_ties(view: Any) -> None:
-    """A merge that changed the embedding or the head alone has parted them: its configuration must say so, or whoever
-    loads it would tie them again. Where both are still equal they are one again."""
+    """Makes the configuration say whether head and embedding are one, as the merge has left them: whoever loads them
+    ties by that, and a merge may have parted them, or peft have written so of two that are still equal."""
     head, embedding = view.get_output_embeddings(), view.get_input_embeddings()
-    text = view.config.get_text_config(decoder=True)
-    if head is None or not (text.tie_word_embeddings or view.config.tie_word_embeddings):
+    if head is None:
         return
-    if head.weight is embedding.weight:
-        return
-    if torch.equal(head.weight, embedding.weight):
+    one = head.weight is embedding.weight or torch.equal(head.weight, embedding.weight)
+    if one:
         head.weight = embedding.weight
-        return
-    for config in {id(config): config for config in (view.config, text)}.values():
-        config.tie_word_embeddings = False
+    for config in (view.config, view.config.get_text_config(decoder=True)):
+        config.tie_word_embeddings = one
 
 
 def _readme(origin: Origin, dtype: torch.dtype) -> str:
