@@ -41,7 +41,8 @@ def tune_of(base: ModelCard, adapter: Path) -> ModelCard:
 def require_same(folder: Path, engine: LocalEngine, tune: ModelCard) -> None:
     """Every tensor of what is loaded from `folder` is the merged view's."""
     view = merged_view(engine._base.model, engine._fine_tunes[tune.id].adapter)
-    loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    both: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    loaded, info = both
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     assert loaded.dtype == view.dtype

@@ -27,13 +27,14 @@ from playground.types import LoadWatch, Progress
 _PUSHED = (*MODEL_FILES, "README.md")
 _IN_A_NEW_REPO = {".gitattributes"}
 _TOKEN = re.compile(r"[\x21-\x7e]{1,500}")
+_REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _CLIENT_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 
 
 def push(
     folder: Path, repo: str, token: str, watch: LoadWatch, *, private: bool = True, endpoint: str | None = None
 ) -> str:
-    """Uploads a merge saved in `folder` to the new repo `repo` (`name` or `organization/name`) and gives its address.
+    """Uploads a merge saved in `folder` to the new repo `repo`, `owner/name`, and gives its address.
 
     All files arrive in one commit: a push that breaks off leaves an empty repo, into which the next one may go. What
     `watch.report` raises stops it. Raises `InvalidRequest` for a folder or token that cannot be meant, `SaveFailed`
@@ -43,6 +44,8 @@ def push(
         raise broken_rule("folder", str(folder), "only a merge that was saved here is pushed")
     if not _TOKEN.fullmatch(token):
         raise InvalidRequest("token: it must be one word, as the Hub shows it", param="token")
+    if not _REPO.fullmatch(repo):
+        raise broken_rule("repo", repo, "it must be owner/name, the owner being an account or organization of the Hub")
     endpoint = endpoint or constants.ENDPOINT
     try:
         watch.report(Progress("uploading", 0.0, f"asking the Hub for {repo}"))
@@ -66,9 +69,10 @@ def _repo_to_fill(api: HfApi, repo: str, private: bool) -> str:
     except HfHubHTTPError as error:
         if error.response.status_code != 409:
             raise
-    if set(api.list_repo_files(repo)) - _IN_A_NEW_REPO:
+    there = api.model_info(repo)
+    if {file.rfilename for file in there.siblings or ()} - _IN_A_NEW_REPO:
         raise SaveFailed(f"{repo} exists already and holds files, which are not overwritten: choose another name")
-    if api.repo_info(repo).private != private:
+    if there.private != private:
         raise SaveFailed(f"{repo} exists already and is {'public' if private else 'private'}: choose another name")
     return repo
 
@@ -104,7 +108,7 @@ def _reason(repo: str, error: Exception, endpoint: str) -> str:
             return f"{repo}: the Hub has had too many requests from here: try again later"
         return f"{repo}: the Hub answers with an error ({status}): try again later"
     if isinstance(error, HFValidationError):
-        return f"repo: {repo!r} is not allowed: it must be name or organization/name"
+        return f"repo: {repo!r} is not allowed: it is not a name that the Hub takes"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo}: HF_HUB_OFFLINE is set: unset it to push"
     if is_network_trouble(error) or isinstance(error, httpx2.HTTPError):
