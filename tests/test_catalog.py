@@ -143,7 +143,7 @@ def test_two_bases_over_one_repo(tmp_path):
         adapter_dirs: [runs]
     """
     catalog = load(tmp_path, text)
-    small, whole = catalog.bases()
+    small, whole = bases(catalog)
     assert (small.name, small.source, small.revision, small.dtype) == ("small", "org/weights", "v1", "int8")
     assert (whole.source, whole.dtype) == ("org/weights", None)
     assert key_of(small) != key_of(whole)
