@@ -234,6 +234,7 @@ EXAMPLE = Completion(
         adapter_hash=None,
         strength=1.0,
         first=[FirstToken(id=58, logprob=-0.21)],
+        dtype="float32",
     ),
 )
 """For the documentation: an answer, also as one side of a comparison."""
