@@ -21,7 +21,7 @@ if __name__ == "__main__":
 # Read by gradio when it is imported: it calls home otherwise.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from playground import commands, evaluate_command
+from playground import commands, evaluate_command, merge_command
 from playground.accounts import Accounts
 from playground.catalog import LiveCatalog
 from playground.errors import ConfigurationError, PlaygroundError
@@ -157,12 +157,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     commands.add_to(parser)
     args = parser.parse_args(argv)
     try:
-        if args.command not in (None, evaluate_command.NAME):
+        if args.command not in (None, evaluate_command.NAME, merge_command.NAME):
             commands.run(args, environ)
             return 0
         settings = settings_from(args, environ)
         if args.command == evaluate_command.NAME:
             return _evaluated(App(settings), args)
+        if args.command == merge_command.NAME:
+            return _merged(App(settings), args)
         _refuse_an_open_door(settings, _accounts_in_force(settings) is not None)
         app = App(settings)
         page, url = app.launch()
@@ -189,6 +191,13 @@ def _evaluated(app: App, args: argparse.Namespace) -> int:
     finally:
         with evaluate_command.unbroken():
             app.close()
+
+
+def _merged(app: App, args: argparse.Namespace) -> int:
+    try:
+        return merge_command.run(args, app.playground)
+    finally:
+        app.close()
 
 
 def _wait_for_the_end() -> None:

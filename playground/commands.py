@@ -1,4 +1,4 @@
-"""The commands of `app.py` that serve nothing: `keys create`, `keys list`, `keys revoke`; beside them is `evaluate`.
+"""The commands of `app.py` that serve nothing: `keys create`, `keys list`, `keys revoke`; others have their own files.
 
 Knows the command line and the accounts; refuses to know the models and the page.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from playground import evaluate_command
+from playground import evaluate_command, merge_command
 from playground.accounts import Accounts, KeyRecord
 from playground.errors import ConfigurationError
 from playground.settings import home_from
@@ -24,6 +24,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     home = argparse.ArgumentParser(add_help=False)
     home.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS, help="folder of the server that they are for")
     evaluate_command.add_to(commands, home)
+    merge_command.add_to(commands, home)
     about = "Make, list and revoke the keys that callers show."
     keys = commands.add_parser("keys", parents=[home], allow_abbrev=False, help=about, description=about)
     actions = keys.add_subparsers(required=True, metavar="ACTION")

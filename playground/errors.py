@@ -87,6 +87,13 @@ class ModelLoadFailed(PlaygroundError):
     code = "model_load_failed"
 
 
+class SaveFailed(PlaygroundError):
+    """A merge could not be written or pushed, for a reason that a person can act on."""
+
+    status = 503
+    code = "save_failed"
+
+
 class Cancelled(PlaygroundError):
     """Whoever asked has gone; seen by nobody but the code that cleans up, and by what counts."""
 

@@ -45,7 +45,8 @@ class Rendered:
 class Proof:
     """What gave an answer. `base_hash` is over all of the base's tensors as they were loaded, None until it was
     taken; `adapter_hash` is over the adapter's file as it was read; hashes are SHA-256 in hex. `first` is the print
-    that this very answer's own logits left."""
+    that this very answer's own logits left. `dtype` is what most of the base's weights are kept in, such as bfloat16
+    or int8, None where an older answer does not tell."""
 
     base: str
     revision: str | None
@@ -55,6 +56,7 @@ class Proof:
     adapter_hash: str | None
     strength: float
     first: First
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,16 @@ class Fidelity:
     max_difference: float
     parts_after: int | None
     num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A merge as it lies in `folder`: the bytes of its files, and how near it is to the adapter by row, with no figures
+    where rows cannot carry that adapter."""
+
+    folder: str
+    num_bytes: int
+    fidelity: tuple[Fidelity, ...]
 
 
 def same_first(one: First, other: First) -> bool:

@@ -28,7 +28,7 @@ from playground.errors import (
     PlaygroundUnavailable,
     broken_rule,
 )
-from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Verdict
+from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Saved, Verdict
 from playground.history import History
 from playground.registry import Registry
 from playground.types import (
@@ -42,17 +42,15 @@ from playground.types import (
     Finish,
     GenerationRequest,
     Job,
+    LoadWatch,
     ModelCard,
     ModelStatus,
     Progress,
 )
+from playground.working import HEARTBEAT_SECONDS, held, stream_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-HEARTBEAT_SECONDS = 0.25
-"""A stream yields at least this often, so that a consumer who has gone is noticed in a long prefill too."""
-
 
 _ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 MAX_ANSWERS = 4096
@@ -219,6 +217,34 @@ class Playground:
         """A fine-tune against merged copies of it on a request's prompt; raises `InvalidRequest` for a base."""
         card = self._runnable_tune(request.model, caller)
         return await self._ask(card, caller, lambda engine: engine.fidelity(card, request))
+
+    async def save(
+        self, model_id: str, folder: Path, caller: Caller = ANYBODY
+    ) -> AsyncGenerator[Progress | Saved, None]:
+        """Writes a fine-tune, merged, into a new folder: how far it is, `Saved` last; raises `PlaygroundError`, an
+        `InvalidRequest` for a base. Closing the iterator gives it up, and nothing is left of it."""
+        card = self._runnable_tune(model_id, caller)
+
+        def work(watch: LoadWatch) -> Saved:
+            with held(self._registry, card, watch) as engine:
+                return engine.save(card, folder, watch)
+
+        async with contextlib.aclosing(stream_of(work)) as items:
+            async for item in items:
+                yield item
+
+    async def push(
+        self, folder: Path, repo: str, token: str, *, private: bool = True, endpoint: str | None = None
+    ) -> AsyncGenerator[Progress | str, None]:
+        """Uploads a merge that was saved in `folder` to a new repo of the Hub, by the token of whoever asks, which is
+        kept nowhere: how far it is, the repo's address last. Closing the iterator stops it."""
+
+        def work(watch: LoadWatch) -> str:
+            return hub.push(folder, repo, token, watch, private=private, endpoint=endpoint)
+
+        async with contextlib.aclosing(stream_of(work)) as items:
+            async for item in items:
+                yield item
 
     def require_runnable(self, model_id: str, caller: Caller = ANYBODY) -> None:
         """Raises what a request for this model would raise before it is loaded."""

@@ -10,10 +10,11 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 from playground.errors import PlaygroundError, broken_rule
-from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Verdict
+from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Saved, Verdict
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
@@ -295,7 +296,7 @@ class TokenLogprob:
 class Progress:
     """What is being waited for; `fraction` 0 to 1 where it is known."""
 
-    stage: Literal["waiting", "downloading", "loading", "prefill"]
+    stage: Literal["waiting", "downloading", "loading", "prefill", "saving", "uploading"]
     fraction: float | None = None
     detail: str = ""
 
@@ -409,6 +410,11 @@ class Engine(Protocol):
 
     def fidelity(self, card: ModelCard, request: GenerationRequest) -> Sequence[Fidelity]:
         """A fine-tune by row against merged copies of it, on a request's prompt; blocks; raises `InvalidRequest`."""
+        ...
+
+    def save(self, card: ModelCard, folder: Path, watch: LoadWatch) -> Saved:
+        """Writes a fine-tune, merged, into a new folder; blocks; raises `InvalidRequest` where that is not possible,
+        `SaveFailed`, or `Cancelled` out of `watch`."""
         ...
 
     def memory_bytes(self) -> int:

@@ -16,6 +16,7 @@ from playground.catalog.added import NOTHING
 from playground.catalog.catalog import catalog_of
 from playground.catalog.models_file import read_models_file
 from playground.errors import ConfigurationError, ModelLoadFailed, ModelNotFound
+from playground.registry import key_of
 from playground.settings import DEFAULT_MODELS_FILE
 from playground.types import ModelCard
 
@@ -129,6 +130,27 @@ def test_a_base_from_the_hub(tmp_path):
     assert (card.id, card.name, card.type, card.source) == ("org/base", "base", "base", "org/base")
     assert (card.revision, card.dtype, card.device) == ("v1", None, "cuda:1")
     assert card.problem is None
+
+
+def test_two_bases_over_one_repo(tmp_path):
+    make_adapter(tmp_path / "runs/one")
+    make_adapter(tmp_path / "runs/two", base=str(tmp_path / "models--org--weights/snapshots/abc"))
+    text = """
+        models:
+        - {id: small, repo: org/weights, revision: v1, dtype: int8}
+        - {id: org/base, repo: org/weights, revision: v1}
+        - {id: tune, base_model: small, adapter: runs/one}
+        adapter_dirs: [runs]
+    """
+    catalog = load(tmp_path, text)
+    small, whole = bases(catalog)
+    assert (small.name, small.source, small.revision, small.dtype) == ("small", "org/weights", "v1", "int8")
+    assert (whole.source, whole.dtype) == ("org/weights", None)
+    assert key_of(small) != key_of(whole)
+    tune = catalog.card("tune")
+    assert tune.problem is None, "it was trained on the other entry, of the same weights"
+    assert catalog.base_of(tune).dtype == "int8"
+    assert catalog.card("runs/two").base_model == "small", "of several the first in the file"
 
 
 def test_a_base_in_a_folder_without_a_config_is_listed_with_its_reason(tmp_path):
@@ -293,7 +315,7 @@ def test_only_visible_models_are_found_or_suggested(tmp_path):
         (BASE + "  name:\n", ["name: None", "must have a value"]),
         (BASE + '  name: "a\\0b"\n', ["name: 'a\\x00b'", "one line"]),
         (BASE + "  name: ' '\n", ["name: ' '", "must not be empty"]),
-        (BASE + "  dtype: int4\n", ["dtype: 'int4'", "'bfloat16'"]),
+        (BASE + "  dtype: int3\n", ["dtype: 'int3'", "'bfloat16'", "'int8'"]),
         (BASE + "  device: gpu\n", ["device: 'gpu'", "cuda:N"]),
         (BASE + "  endpoint: localhost:8000\n", ["endpoint: 'localhost:8000'", "http://"]),
         (BASE + "  endpoint: http://a:port\n", ["endpoint: 'http://a:port'", "http://"]),
@@ -310,6 +332,17 @@ def test_only_visible_models_are_found_or_suggested(tmp_path):
         ),
         (BASE + "- {id: f, base_model: f, adapter: x}\n", ["base_model: 'f'", "must be a base model"]),
         (BASE + "- {id: f, base_model: org/base, adapter: x, path: y}\n", ["path: 'y'", "only a base"]),
+        (BASE + "- {id: f, base_model: org/base, adapter: x, repo: y}\n", ["repo: 'y'", "only a base"]),
+        (BASE + "  repo: a/b/c\n", ["repo: 'a/b/c'", "organization/name"]),
+        (BASE + "  path: .\n  repo: a/b\n", ["repo: 'a/b'", "path names another"]),
+        (
+            BASE + "  dtype: int8\n- {id: f, base_model: org/base, adapter: x, merge: always}\n",
+            ["merge: 'always'", "int8", "full precision"],
+        ),
+        (
+            BASE + "- {id: f, base_model: org/base, adapter: x, merge: always, dtype: int4}\n",
+            ["merge: 'always'", "int4", "full precision"],
+        ),
         (BASE + "- {id: f, base_model: org/base, adapter: ./x, revision: y}\n", ["revision: 'y'", "folder"]),
         (BASE + "  merge: sometimes\n", ["merge: 'sometimes'", "'never'"]),
         (BASE + "  merge: always\n", ["merge: 'always'", "fine-tuned"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from playground.types import ModelCard, ModelStatus
-from playground.ui.catalog_view import choices, first_pair
+from playground.ui.catalog_view import choices, first_pair, note
 
 
 def status(model_id: str, state: Any = "disk", **more: Any) -> ModelStatus:
@@ -36,3 +36,9 @@ def test_the_first_pair_needs_no_download() -> None:
     tune, broken = status("tune", base_model="near"), status("t", "failed", base_model="near", problem="gone")
     assert first_pair([far, status("x", "hub", base_model="far"), near, broken, tune]) == ("near", "tune")
     assert first_pair([]) == (None, None)
+
+
+def test_the_line_below_tells_what_an_entry_asks_its_weights_to_be() -> None:
+    models = [status("whole"), status("small", dtype="int8", context_length=512)]
+    assert note(models, "small")["text"] == "Base model · in int8 · 512 tokens of context"
+    assert note(models, "whole")["text"] == "Base model"

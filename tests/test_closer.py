@@ -175,7 +175,7 @@ def test_the_proof_is_told_and_checked(closer: Closer) -> None:
     for side in ("left", "right"):
         expect(closer.person.frame(side).locator(".pg-source")).to_contain_text("shop-demo")
     expect(closer.person.frame("right").locator(".pg-source")).to_contain_text(
-        re.compile(r"shop-demo [0-9a-f]{8} \+ shop-json [0-9a-f]{8} · attached · strength 1$")
+        re.compile(r"shop-demo float32 [0-9a-f]{8} \+ shop-json [0-9a-f]{8} · attached · strength 1$")
     )
     look = came(closer.open("Proof"))
     expect(look).to_contain_text("Adapter's SHA-256")
@@ -284,7 +284,7 @@ def test_swapping_while_a_run_goes_on_does_nothing(closer: Closer) -> None:
             name = closer.person.frame(side).locator(".pg-model").inner_text()
             source = closer.person.frame(side).locator(".pg-source")
             expect(source).to_contain_text(
-                "+ shop-json" if name == "shop-json" else re.compile("^shop-demo [0-9a-f]{8}$")
+                "+ shop-json" if name == "shop-json" else re.compile("^shop-demo float32 [0-9a-f]{8}$")
             )
 
 

@@ -18,9 +18,10 @@ FLOORS = (
     {"catalog", "prompts", "insight", "snippets", "settings", "store", "metrics"},
     {"local", "specs"},
     {"registry", "accounts", "history"},
+    {"working"},
     {"service", "reports", "voting"},
     {"comparison", "evaluator", "recalling", "library"},
-    {"api", "ui", "evaluate_command"},
+    {"api", "ui", "evaluate_command", "merge_command"},
     {"commands"},
 )
 ONLY_IN = {

@@ -34,7 +34,7 @@ class ScriptedEngine:
     def render(self, card: ModelCard, request: GenerationRequest) -> Rendered:
         raise AssertionError("nothing is asked here")
 
-    describe = check = fidelity = cast(Any, render)
+    describe = check = fidelity = save = cast(Any, render)
 
     def memory_bytes(self) -> int:
         return 0 if self.closed else 10

@@ -285,6 +285,7 @@ _PROOF = {
     "adapter": None,
     "adapter_hash": None,
     "strength": 1.0,
+    "dtype": "float32",
 }
 _FIRST = [{"id": 46, "logprob": -1.24}]
 _TOP = [Alternative(id=46, text="I", logprob=-1.24)]

@@ -176,7 +176,8 @@ class FirstToken(Body):
 
 
 class ProofBody(Body):
-    """What gave an answer. `first` are the best tokens after the prompt by that answer's own logits."""
+    """What gave an answer. `first` are the best tokens after the prompt by that answer's own logits; `dtype` is what
+    the base's weights are kept in."""
 
     base: Text
     revision: Text | None = None
@@ -186,10 +187,11 @@ class ProofBody(Body):
     adapter_hash: Text | None = None
     strength: Strength
     first: Annotated[list[FirstToken], Field(min_length=1, max_length=100)]
+    dtype: Text | None = None
 
     @classmethod
     def of(cls, proof: Proof) -> ProofBody:
-        names = ("base", "revision", "base_hash", "tokenizer_hash", "adapter", "adapter_hash", "strength")
+        names = ("base", "revision", "base_hash", "tokenizer_hash", "adapter", "adapter_hash", "strength", "dtype")
         first = [FirstToken(id=token_id, logprob=finite(logprob)) for token_id, logprob in proof.first]
         return cls(**{name: getattr(proof, name) for name in names}, first=first)
 

@@ -62,7 +62,6 @@ class LibraryModel(ListedModel):
     `users` are the accounts of running answers, empty names where nobody signs in."""
 
     memory_bytes: int | None
-    dtype: str | None
     device: str | None
     users: list[str]
     num_waiting: int

@@ -181,7 +181,6 @@ def _shown(standing: Standing) -> LibraryModel:
     return LibraryModel(
         **listed(standing.status).model_dump(),
         memory_bytes=standing.memory_bytes,
-        dtype=card.dtype,
         device=card.device,
         users=list(usage.users),
         num_waiting=usage.num_waiting,

@@ -34,7 +34,8 @@ from playground.types import (
 
 class ListedModel(BaseModel):
     """A model. `status` is where its weights are: on the Hub, on this disk, loading, ready in memory; or failed,
-    for `reason`. `size_bytes` is on disk, or to download. `run` and `step` tell a training run's checkpoints."""
+    for `reason`. `size_bytes` is on disk, or to download. `dtype` is what its entry asks for, such as int8; without it
+    the weights stay as they are in the files. `run` and `step` tell a training run's checkpoints."""
 
     id: str
     name: str
@@ -45,6 +46,7 @@ class ListedModel(BaseModel):
     description: str = ""
     reason: str | None = None
     size_bytes: int | None = None
+    dtype: str | None = None
     owner: str | None = None
     run: str | None = None
     step: int | None = None
@@ -140,6 +142,7 @@ def listed(model: ModelStatus) -> ListedModel:
             base_model=card.base_model,
             reason=model.reason or None,
             size_bytes=model.size_bytes,
+            dtype=card.dtype,
             owner=card.owner,
             run=card.run,
             step=card.step,
@@ -232,6 +235,7 @@ EXAMPLE = Completion(
         adapter_hash=None,
         strength=1.0,
         first=[FirstToken(id=58, logprob=-0.21)],
+        dtype="float32",
     ),
 )
 """For the documentation: an answer, also as one side of a comparison."""

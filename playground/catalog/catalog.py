@@ -86,7 +86,7 @@ def _last_part(id: str) -> str:
 
 def _base_card(entry: Entry, folder: Path) -> ModelCard:
     problem = None
-    source = entry.id
+    source = entry.repo or entry.id
     if entry.path is not None:
         path = Path(os.path.realpath(local_path(entry.path, folder)))
         source = str(path)
@@ -252,7 +252,8 @@ def _unknown_base(name: str | None) -> str:
 
 
 def base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) -> ModelCard | None:
-    """The base that adapter_config.json means: by its id, its folder, or its place in the Hub's cache."""
+    """The base that adapter_config.json means: by its id, its repo, its folder, or its place in the Hub's cache. Of
+    several over one source it is the one of that id, else the first."""
     name = found.base_name
     if name is None or "\0" in name:
         return None
@@ -261,7 +262,7 @@ def base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) -
     folders = {os.path.realpath(local_path(name, start)) for start in (folder, Path.cwd(), found.folder)}
     bases = list(bases)
     by_id = next((base for base in bases if base.id in names), None)
-    return by_id or next((base for base in bases if base.source in folders), None)
+    return by_id or next((base for base in bases if base.source in names | folders), None)
 
 
 def _named_folders(folders: Sequence[Path], added: Sequence[Path]) -> dict[str, Path]:

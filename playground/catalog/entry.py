@@ -62,6 +62,7 @@ class Entry(BaseModel):
 
     id: Annotated[str, AfterValidator(_id)]
     path: Line | None = None
+    repo: Line | None = None
     base_model: Line | None = None
     adapter: Line | None = None
     revision: Line | None = None
@@ -69,7 +70,7 @@ class Entry(BaseModel):
     name: Line | None = None
     description: str | None = None
     owner: Line | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] | None = None
     device: Annotated[str, AfterValidator(_device)] | None = None
     chat_template: Text | None = None
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None

@@ -242,15 +242,21 @@ def _base_rules(one: _Given, folder: Path) -> list[tuple[str, str]]:
             rules.append(("path", f"it must be a folder, and {path} is none"))
         if "revision" in one.keys:
             rules.append(("revision", "only weights from the Hub have revisions, and path names a folder"))
-    elif "path" not in one.keys and "endpoint" not in one.keys and entry.id and not is_hub_id(entry.id):
-        rules.append(("id", "without path it must be a Hub repo's id, such as organization/name"))
+        if "repo" in one.keys:
+            rules.append(("repo", "the weights come from one place, and path names another: take one of them out"))
+    elif entry.repo is not None:
+        if not is_hub_id(entry.repo):
+            rules.append(("repo", "it must be a Hub repo's id, such as organization/name"))
+    elif not one.keys & {"path", "repo", "endpoint"} and entry.id and not is_hub_id(entry.id):
+        rules.append(("id", "without path or repo it must be a Hub repo's id, such as organization/name"))
     return rules
 
 
 def _fine_tune_rules(one: _Given, given: Sequence[_Given], folder: Path) -> list[tuple[str, str]]:
     entry, rules = one.entry, []
-    if "path" in one.keys:
-        rules.append(("path", "only a base model has one: a fine-tuned model's weights stand in adapter"))
+    for key in ("path", "repo"):
+        if key in one.keys:
+            rules.append((key, "only a base model has one: a fine-tuned model's weights stand in adapter"))
     if "base_model" not in one.keys:
         rules.append(("base_model", "an adapter belongs to a base model: name the id of its entry"))
     base = next((other for other in given if other.entry.id == entry.base_model), None)
@@ -259,6 +265,9 @@ def _fine_tune_rules(one: _Given, given: Sequence[_Given], folder: Path) -> list
     remote = "endpoint" in one.keys or (base is not None and "endpoint" in base.keys)
     if "adapter" not in one.keys and not remote:
         rules.append(("adapter", "a fine-tuned model must name its PEFT folder or Hub repo"))
+    dtype = entry.dtype if "dtype" in one.keys else base.entry.dtype if base is not None else None
+    if entry.merge == "always" and dtype in ("int8", "int4"):
+        rules.append(("merge", f"its base is loaded in {dtype}, and a merge needs the weights in full precision"))
     pinned = "revision" in one.keys and entry.adapter is not None
     if pinned and local_adapter(entry.adapter or "", folder) is not None:
         rules.append(("revision", "only an adapter from the Hub has revisions, and this one is a folder"))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from huggingface_hub.errors import LocalEntryNotFoundError, XetDownloadError
 from huggingface_hub.utils import tqdm
 
-from playground.errors import Cancelled, ModelLoadFailed
+from playground.errors import ModelLoadFailed
+from playground.hub.metering import Meter, run_watched, size
 from playground.hub.reasons import is_network_trouble, reason
 from playground.hub.tensor_files import weight_files
 from playground.types import LoadWatch, Progress
@@ -32,9 +32,6 @@ _NEVER = ("*/*", "consolidated*")
 
 ASK_TIMEOUT_S = 3.0
 _START_TIMEOUT_S = 15.0
-_REPORT_EVERY_S = 0.25
-_STOP_WITHIN_S = 1.0
-_BYTES_PER_UNIT = 1_000_000
 # What the client raises, its Xet part included, which knows no class of its own for most of it.
 CLIENT_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError, XetDownloadError)
 
@@ -175,7 +172,7 @@ def _check_room(source: str, num_bytes: int) -> None:
     free = shutil.disk_usage(nearest).free
     if num_bytes > free:
         raise ModelLoadFailed(
-            f"{source} needs {_size(num_bytes)} more on the disk of {cache} and {_size(free)} are free: "
+            f"{source} needs {size(num_bytes)} more on the disk of {cache} and {size(free)} are free: "
             "make room, or set HF_HOME elsewhere"
         )
 
@@ -188,74 +185,34 @@ def _fetch(
     endpoint: str | None,
     num_bytes: int,
 ) -> Path:
-    """Lets the client work in a thread of its own, so that a stalled connection does not hold up a cancel."""
-    meter = _Meter(num_bytes)
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="download")
-    fetching = executor.submit(
+    meter = Meter("downloading", num_bytes)
+    fetch = partial(
         snapshot_download,
         source,
         revision=revision,
         allow_patterns=list(patterns),
         ignore_patterns=list(_NEVER),
-        tqdm_class=meter.bar_class(),
+        tqdm_class=_bar_class(meter),
         endpoint=endpoint,
     )
-    try:
-        while not wait([fetching], timeout=_REPORT_EVERY_S).done:
-            watch.report(meter.progress())
-        folder = Path(fetching.result())
-        watch.report(Progress("downloading", 1.0, _size(num_bytes)))
-        return folder
-    finally:
-        meter.stop.set()
-        stopped = wait([fetching], timeout=_STOP_WITHIN_S).done
-        executor.shutdown(wait=bool(stopped))
+    return Path(run_watched(fetch, meter, watch))
 
 
-class _Meter:
-    """Counts bytes as they arrive in the client's threads, and makes these stop where nobody waits."""
+def _bar_class(meter: Meter) -> type[tqdm]:
+    """A progress bar for the client that shows nothing and counts in `meter`."""
 
-    def __init__(self, num_bytes: int) -> None:
-        self.stop = threading.Event()
-        self._num_bytes = num_bytes
-        self._lock = threading.Lock()
-        self._counts: dict[int, float] = {}
+    class Bar(tqdm):
+        monitor_interval = 0
 
-    def progress(self) -> Progress:
-        with self._lock:
-            # One bar counts what arrives, the other what is written: the further one is the truth.
-            done = min(max(self._counts.values(), default=0), self._num_bytes)
-        fraction = done / self._num_bytes if self._num_bytes else None
-        return Progress("downloading", fraction, f"{_size(done)} of {_size(self._num_bytes)}")
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._counts_bytes = kwargs.get("unit") == "B"
+            kwargs["disable"] = True
+            super().__init__(*args, **kwargs)
 
-    def add(self, bar: int, num_bytes: float) -> None:
-        """Called by the client's threads; raises `Cancelled` there, which ends them."""
-        if self.stop.is_set():
-            raise Cancelled("the download was stopped")
-        with self._lock:
-            self._counts[bar] = self._counts.get(bar, 0) + num_bytes
+        def update(self, n: float | None = 1) -> None:
+            meter.add(id(self), (n or 0) if self._counts_bytes else 0)
 
-    def bar_class(self) -> type[tqdm]:
-        """A progress bar that shows nothing and counts here."""
-        meter = self
-
-        class Bar(tqdm):
-            monitor_interval = 0
-
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                self._counts_bytes = kwargs.get("unit") == "B"
-                kwargs["disable"] = True
-                super().__init__(*args, **kwargs)
-
-            def update(self, n: float | None = 1) -> None:
-                meter.add(id(self), (n or 0) if self._counts_bytes else 0)
-
-        return Bar
-
-
-def _size(num_bytes: float) -> str:
-    megabytes = num_bytes / _BYTES_PER_UNIT
-    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.1f} MB"
+    return Bar
 
 
 def _template_in(file: Path) -> str | None:

@@ -24,6 +24,7 @@ from torch import nn
 
 from playground.errors import ModelLoadFailed
 from playground.local.lora import Adapter, Factors
+from playground.local.quantized import weight_of, without_quantization
 
 PREFIX = "base_model.model."
 FILE = "adapter_model.safetensors"
@@ -201,7 +202,7 @@ def _without_weights(model: nn.Module) -> Any:
         for buffer in module._buffers.values():
             if buffer is not None:
                 memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, memo)
+    return without_quantization(copy.deepcopy(model, memo))
 
 
 def _renamed(model: Any, naming: _Naming) -> Any:
@@ -295,23 +296,26 @@ def _why_not_attachable(config: LoraConfig, tensors: Iterable[str], model: Any) 
 
 
 def _parts(
-    tensors: Mapping[str, torch.Tensor], scalings: Mapping[str, float], model: nn.Module
+    tensors: Mapping[str, torch.Tensor], scalings: Mapping[str, float], model: Any
 ) -> tuple[dict[str, Factors], dict[str, dict[str, torch.Tensor]]]:
     """Low-rank factors by module, and whole weights by module."""
     factors, saved = {}, {}
     device = next(model.parameters()).device
     for module in dict.fromkeys(module_of(name) for name in tensors):
-        weight = model.get_submodule(module).weight
-        assert isinstance(weight, torch.Tensor)
+        changed = model.get_submodule(module)
         if module in scalings:
             a, b, magnitude = (tensors.get(f"{module}.{kind}") for kind in ROW_KINDS)
             assert a is not None
             assert b is not None
-            scale = None if magnitude is None else _column_scale(weight, a, b, magnitude, scalings[module]).to(device)
+            scale = None
+            if magnitude is not None:
+                scale = _column_scale(weight_of(changed), a, b, magnitude, scalings[module]).to(device)
             factors[module] = Factors(a.to(device), b.to(device), scalings[module], scale)
         else:
             own = {kind: tensors.get(f"{module}.{kind}") for kind in ("weight", "bias")}
-            saved[module] = {k: t.to(device, weight.dtype) for k, t in own.items() if t is not None}
+            # What replaces quantized weights is kept in what the model calculates in.
+            dtype = changed.weight.dtype if changed.weight.is_floating_point() else model.dtype
+            saved[module] = {k: t.to(device, dtype) for k, t in own.items() if t is not None}
     return factors, saved
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from playground.evidence import AdapterDetails, ModuleChange
 from playground.local.adapters import FILE, module_of, owner_of, scaling_of
 from playground.local.lora import Adapter
+from playground.local.quantized import weight_of
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
@@ -64,7 +65,7 @@ def _changes(adapter: Adapter, model: nn.Module) -> Iterator[ModuleChange]:
         if own is None or not isinstance(weight, torch.Tensor):
             continue
         scaling = adapter.scalings.get(owner) or scaling_of(adapter.config, owner)
-        weight = weight.detach().cpu()
+        weight = weight_of(part).detach().cpu()
         tokens = own.get("trainable_tokens_delta")
         if tokens is None:
             change = _norm_of_change(own, weight, scaling)

@@ -12,17 +12,19 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from playground import hub
 from playground.errors import Cancelled, InternalError, InvalidRequest, ModelLoadFailed, PlaygroundError, broken_rule
-from playground.evidence import AdapterDetails, Fidelity, First, PromptToken, Proof, Rendered, Verdict
-from playground.local import checking, weights
+from playground.evidence import AdapterDetails, Fidelity, First, PromptToken, Proof, Rendered, Saved, Verdict
+from playground.local import checking, saving, weights
 from playground.local.adapters import hash_of_file, read_adapter
 from playground.local.decoding import Loop, Row
 from playground.local.describing import describe
 from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view
+from playground.local.quantized import why_no_merge
 from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
@@ -88,6 +90,7 @@ class LocalEngine:
     def __init__(self, base: weights.Base, *, max_rows: int, has_room: Callable[[int], bool]) -> None:
         self._base, self._max_rows, self._has_room = base, max_rows, has_room
         self._hooks = Hooks(base.model)
+        self._no_merge = why_no_merge(base.model)
         self._fine_tunes: dict[str, _FineTune] = {}
         self._loop = self._make_loop(base.model, base.card.id)
         self._intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
@@ -115,12 +118,16 @@ class LocalEngine:
             raise ModelLoadFailed(
                 f"{card.id}: merge is set to never, and {adapter.attachable}, which only a merged view can run"
             )
+        merged_at_once = adapter.attachable is not None or card.merge == "always"
+        if merged_at_once and self._no_merge is not None:
+            wish = adapter.attachable or "merge is set to always"
+            raise ModelLoadFailed(f"{card.id}: {wish}, so it would run merged, but {self._no_merge}")
         tune = _FineTune(card, adapter)
         with self._changing_modules:
             self._fine_tunes[card.id] = tune
             if adapter.attachable is None:
                 self._hooks.cover(adapter)
-        if adapter.attachable is not None or card.merge == "always":
+        if merged_at_once:
             try:
                 self._merge(tune, insist=True)
             except BaseException:
@@ -167,21 +174,53 @@ class LocalEngine:
     def fidelity(self, card: ModelCard, request: GenerationRequest) -> list[Fidelity]:
         """The fine-tune by row against merged copies; raises `InvalidRequest` where rows cannot carry it, or where
         the copies would not fit."""
-        tune, model = self._fine_tunes[card.id], self._base.model
+        tune = self._mergeable(card)
         if tune.adapter.attachable is not None:
             raise broken_rule("model", card.id, f"it runs merged only, since {tune.adapter.attachable}")
+        prompt = self._prompt(card, request)
+        return self._fidelity(tune, self._view_for(tune), prompt)
+
+    def save(self, card: ModelCard, folder: Path, watch: LoadWatch) -> Saved:
+        """Writes the fine-tune, merged in the base's dtype, into a new folder. Raises `InvalidRequest` where it cannot
+        be merged or the folder is there, `SaveFailed` where it cannot be written."""
+        tune, base = self._mergeable(card), self._base
+        watch.report(Progress("saving", 0.0, folder.name))
+        saving.require_place(folder, base.num_bytes)
+        template = self._manners[card.id].chat_template
+        view, figures = self._view_for(tune), ()
+        if tune.adapter.attachable is None:
+            figures = tuple(self._fidelity(tune, view, self._prompt(card, saving.asked(card.id, template))))
+        origin = saving.Origin(
+            card=card,
+            base=base.card,
+            base_folder=weights.folder_of(base.card, watch),
+            base_hash=self._base_hash.result(),
+            adapter_hash=tune.adapter.file_hash,
+            fidelity=figures,
+        )
+        return saving.save(view, saving.with_template(base.tokenizer, template), origin, folder, watch)
+
+    def _mergeable(self, card: ModelCard) -> _FineTune:
+        """The fine-tune, where its base can be merged into and the copies that this takes have room."""
+        tune, model = self._fine_tunes[card.id], self._base.model
+        if self._no_merge is not None:
+            raise broken_rule("model", card.id, self._no_merge)
         num_bytes = extra_bytes(model, tune.adapter)
         if model.dtype.itemsize > 2:
             num_bytes += self._base.num_bytes // 2
         if not self._has_room(num_bytes):
             rule = f"its merged copies take {num_bytes / 1e6:.0f} MB, more than the memory budget has left"
             raise broken_rule("model", card.id, rule)
-        prompt = self._prompt(card, request)
+        return tune
+
+    def _view_for(self, tune: _FineTune) -> Any:
         with self._changing_modules:
-            view = merged_view(model, tune.adapter)
-        manner = self._manners[card.id]
+            return merged_view(self._base.model, tune.adapter)
+
+    def _fidelity(self, tune: _FineTune, view: Any, prompt: Prompt) -> list[Fidelity]:
+        manner = self._manners[tune.card.id]
         room = manner.context_length - len(prompt.token_ids)
-        return checking.fidelity(model, view, tune.adapter, prompt.token_ids, manner.end_ids, room)
+        return checking.fidelity(self._base.model, view, tune.adapter, prompt.token_ids, manner.end_ids, room)
 
     def memory_bytes(self) -> int:
         """Base, adapters and merged views, in bytes."""
@@ -292,7 +331,8 @@ class LocalEngine:
     def _prove(self, job: Job, adapter_hash: str | None, first: First) -> Proof:
         hashed, base = self._base_hash, self._base.card
         return Proof(
-            base=base.id,
+            # Two entries may share what is loaded: the answer's own names its base.
+            base=job.card.base_model or job.card.id,
             revision=base.revision,
             base_hash=hashed.result() if hashed.done() and not hashed.exception() else None,
             tokenizer_hash=self._tokenizer_hash,
@@ -300,6 +340,7 @@ class LocalEngine:
             adapter_hash=adapter_hash,
             strength=job.request.strength,
             first=first,
+            dtype=self._base.kept_as,
         )
 
     def _check_ids(self, param: str, token_ids: tuple[int, ...]) -> None:
@@ -333,7 +374,13 @@ class LocalEngine:
     def _after_answer(self, row: Row) -> None:
         card = row.job.card
         tune = self._fine_tunes.get(card.id)
-        if tune is None or card.merge != "auto" or row.view != "attached" or not _is_free(row.job.request):
+        if (
+            tune is None
+            or self._no_merge is not None
+            or card.merge != "auto"
+            or row.view != "attached"
+            or not _is_free(row.job.request)
+        ):
             return
         tune.num_uses += 1
         if tune.num_uses >= USES_BEFORE_MERGE and not tune.merging:
@@ -414,14 +461,16 @@ def _tell_if_dropped(starting: Future[None], job: Job) -> None:
 
 
 class LocalLoader:
-    """Makes embedded engines. One load at a time: transformers reports the progress of all in one place."""
+    """Makes embedded engines. One model is made at a time: transformers sets torch's default dtype meanwhile."""
 
     def __init__(self, *, max_rows: int) -> None:
         self._max_rows = max_rows
         self._one_at_a_time = threading.Lock()
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
-        return weights.size_bytes(base, watch)
+        weights.folder_of(base, watch)
+        with self._one_at_a_time:
+            return weights.size_bytes(base, watch)
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         with self._one_at_a_time:

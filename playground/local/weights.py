@@ -1,4 +1,4 @@
-"""A base model out of a folder: how big it is, its weights as a lazy mmap, its tokenizer, its end tokens.
+"""A base model out of a folder: how big it is, its weights (a lazy mmap, or fewer bits), tokenizer and end tokens.
 
 Knows files and transformers' loading; nothing of rows, adapters or requests. After `load_base` returns,
 nobody writes to these tensors.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from playground import hub
 from playground.errors import Cancelled, ModelLoadFailed
+from playground.local import quantized
 from playground.local.interrupt import make_breakable
+from playground.local.progress import heard_by
 from playground.types import LoadWatch, ModelCard, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,13 +35,15 @@ _PROBE = "\u2402turn\u2402"
 
 @dataclass(slots=True, eq=False)
 class Base:
-    """A loaded base. `context_limit` is what the weights can take, in tokens; `chat_template` is the tokenizer's
-    own; `num_bytes` is what the tensors take in memory."""
+    """A loaded base. `dtype` is what it calculates in, `kept_as` the name of what most weights are kept in;
+    `context_limit` is what the weights can take, in tokens; `chat_template` is the tokenizer's own; `num_bytes` is what
+    the tensors take in memory."""
 
     card: ModelCard
     model: Any
     tokenizer: Any
     dtype: torch.dtype
+    kept_as: str
     device: torch.device
     context_limit: int
     chat_template: str | None
@@ -55,11 +58,16 @@ def folder_of(card: ModelCard, watch: LoadWatch) -> Path:
 
 
 def size_bytes(card: ModelCard, watch: LoadWatch) -> int:
-    """Memory the weights will take, in bytes, from the files' headers."""
+    """Memory the weights will take, in bytes, from the files' headers; in fewer bits from the model's shapes."""
     folder = folder_of(card, watch)
     hub.check_weights(folder)
     num_bytes = hub.weights_bytes(folder)
     file_dtype = _dtype_of_files(folder)
+    if card.dtype in quantized.QUANTIZED:
+        _require_quantized(card)
+        with _as_load_failure(card, folder), torch.device("meta"):
+            shapes: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=file_dtype)
+        return quantized.num_bytes(shapes, card.dtype)
     wanted = DTYPES.get(card.dtype or "", file_dtype)
     return num_bytes * wanted.itemsize // file_dtype.itemsize
 
@@ -67,28 +75,13 @@ def size_bytes(card: ModelCard, watch: LoadWatch) -> int:
 def load_base(card: ModelCard, watch: LoadWatch) -> Base:
     """Loads a base; raises `ModelLoadFailed` with a reason to act on, `Cancelled` when nobody waits.
 
-    One load at a time in a process: transformers has one hook for the progress of all.
+    One load at a time in a process: transformers sets torch's default dtype for all while it makes a model.
     """
     folder = folder_of(card, watch)
     watch.report(Progress("loading", 0.0, card.name))
-    device = torch.device(card.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        with _progress_to(watch, card.name):
-            model = _read_model(folder, card, device)
-            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    except Cancelled:
-        raise
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ImportError,
-        AssertionError,
-    ) as error:
-        raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_in_a_line(error)}") from error
+    with _as_load_failure(card, folder):
+        model = _read_model(folder, card, watch)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model.eval().requires_grad_(False)
     _cure_strided_head(model)
     make_breakable(model)
@@ -98,7 +91,8 @@ def load_base(card: ModelCard, watch: LoadWatch) -> Base:
         model=model,
         tokenizer=tokenizer,
         dtype=model.dtype,
-        device=device,
+        kept_as=card.dtype if card.dtype in quantized.QUANTIZED else str(model.dtype).removeprefix("torch."),
+        device=model.device,
         context_limit=context_limit,
         chat_template=_default_template(tokenizer),
         num_bytes=sum(tensor.nbytes for _, tensor in tensors_of(model)),
@@ -140,14 +134,55 @@ def release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _read_model(folder: Path, card: ModelCard, device: torch.device) -> Any:
-    dtype = DTYPES[card.dtype] if card.dtype else _dtype_of_files(folder)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+@contextmanager
+def _as_load_failure(card: ModelCard, folder: Path) -> Iterator[None]:
+    """What transformers raises over broken files, as a reason that names them."""
+    try:
+        yield
+    except (Cancelled, ModelLoadFailed):
+        raise
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        AssertionError,
+    ) as error:
+        raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_in_a_line(error)}") from error
+
+
+def _device_of(card: ModelCard) -> torch.device:
+    return torch.device(card.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _require_quantized(card: ModelCard) -> None:
+    assert card.dtype is not None
+    reason = quantized.why_not(card.dtype, _device_of(card))
+    if reason is not None:
+        raise ModelLoadFailed(f"{card.id}: dtype: {card.dtype!r} cannot be had: {reason}")
+
+
+def _read_model(folder: Path, card: ModelCard, watch: LoadWatch) -> Any:
+    """The model on its device, its weights as they lie in the files, in the card's dtype, or in fewer bits."""
+    dtype, device, settings = DTYPES.get(card.dtype or "") or _dtype_of_files(folder), _device_of(card), {}
+    if card.dtype in quantized.QUANTIZED:
+        _require_quantized(card)
+        if device.type == "cuda":
+            settings = quantized.bitsandbytes_settings(card.dtype, dtype, device)
+    with heard_by(lambda done: watch.report(Progress("loading", done, card.name))):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **settings)
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise ModelLoadFailed(f"{card.id}: the files in {folder} lack {len(missing)} tensors: {shown}")
+    if settings:
+        return model
+    if card.dtype == "int8":
+        quantized.quantize(model, lambda done: watch.report(Progress("loading", done, f"{card.name} into int8")))
     return model.to(device)
 
 
@@ -161,46 +196,6 @@ def _dtype_of_files(folder: Path) -> torch.dtype:
                 dtype = _FILE_DTYPES.get(part.get_dtype(), torch.float32)
                 num_values[dtype] = num_values.get(dtype, 0) + math.prod(part.get_shape())
     return max(num_values, key=lambda dtype: num_values[dtype], default=torch.float32)
-
-
-class _Bar:
-    """Stands in for the progress bar of transformers; raises out of `update` when nobody waits."""
-
-    def __init__(self, report: Callable[[float], None], iterable: Any = None, total: float | None = None) -> None:
-        self._report, self._iterable, self.total, self.n = report, iterable, total, 0
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._iterable or ():
-            yield item
-            self.update()
-
-    def update(self, num: float = 1) -> None:
-        self.n += num
-        if self.total:
-            self._report(min(self.n / self.total, 1.0))
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        return None
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
-
-
-@contextmanager
-def _progress_to(watch: LoadWatch, name: str) -> Iterator[None]:
-    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
-        iterable = args[0] if args else kwargs.get("iterable")
-        total = kwargs.get("total") or (len(iterable) if isinstance(iterable, Sized) else None)
-        return _Bar(lambda done: watch.report(Progress("loading", done, name)), iterable, total)
-
-    previous = transformers_logging.set_tqdm_hook(hook)
-    try:
-        yield
-    finally:
-        transformers_logging.set_tqdm_hook(previous)
 
 
 def _in_a_line(error: BaseException) -> str:

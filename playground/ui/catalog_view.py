@@ -45,6 +45,8 @@ def note(models: Sequence[ModelStatus], chosen: str | None) -> dict[str, Any]:
         return {"text": told, "tone": "bad"}
     base = by_id.get(model.card.base_model or "")
     told = [f"Fine-tune of {base.card.name}" if base else "Base model"]
+    if model.card.dtype:
+        told.append(f"in {model.card.dtype}")
     if model.card.context_length:
         told.append(f"{model.card.context_length:,} tokens of context")
     if not model.chat:

@@ -274,6 +274,7 @@ def _proof_rows(proof: Proof, finish: Finish) -> list[Row]:
     rows = [
         ("Base", proof.base),
         ("Revision", proof.revision or "none pinned"),
+        ("Weights kept in", proof.dtype or "not told"),
         ("Base's SHA-256", proof.base_hash or "not taken yet when this answer ended"),
     ]
     if proof.adapter is not None:

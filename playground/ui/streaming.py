@@ -39,6 +39,8 @@ STAGES = {
     "downloading": "Downloading",
     "loading": "Loading the weights",
     "prefill": "Reading the prompt",
+    "saving": "Writing the merge",
+    "uploading": "Uploading",
 }
 METRICS = ("First token", "Total", "Speed", "Prompt", "Answer", "Finish", "Seed", "Ran as")
 FINISHES = {
@@ -243,13 +245,14 @@ def metrics(answer: LiveAnswer | None) -> list[View]:
 
 
 def source(finish: Finish | None) -> str:
-    """What gave an answer, in a line: the base at its revision, the adapter, each with the beginning of its hash;
-    how the adapter ran, and its strength."""
+    """What gave an answer, in a line: the base at its revision and what its weights are kept in, the adapter, each with
+    the beginning of its hash; how the adapter ran, and its strength."""
     proof = finish.proof if finish else None
     if finish is None or proof is None:
         return ""
     revision = f"@{proof.revision[:8]}" if proof.revision else ""
-    base = f"{_last_part(proof.base)}{revision} {_short(proof.base_hash)}".strip()
+    parts = (f"{_last_part(proof.base)}{revision}", proof.dtype, _short(proof.base_hash))
+    base = " ".join(part for part in parts if part)
     if proof.adapter is None:
         return base
     adapter = f"{_last_part(proof.adapter)} {_short(proof.adapter_hash)}"
