@@ -16,7 +16,7 @@ FLOORS = (
     {"types"},
     {"text", "hub"},
     {"catalog", "prompts", "insight", "snippets", "settings", "store", "metrics"},
-    {"local", "specs"},
+    {"local", "remote", "specs"},
     {"registry", "accounts", "history"},
     {"service", "reports", "voting"},
     {"comparison", "evaluator", "recalling"},

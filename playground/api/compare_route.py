@@ -241,8 +241,8 @@ def _parting(found: Parting) -> PartingReply:
 def _choice(token: TokenLogprob | None) -> Choice | None:
     if token is None:
         return None
-    top = [Alternative(id=one.token_id, text=one.spelling, logprob=finite(one.logprob)) for one in token.top]
-    return Choice(id=token.token_id, text=token.spelling, logprob=finite(token.logprob), top_logprobs=top)
+    top = [Alternative(id=one.known_id, text=one.spelling, logprob=finite(one.logprob)) for one in token.top]
+    return Choice(id=token.known_id, text=token.spelling, logprob=finite(token.logprob), top_logprobs=top)
 
 
 def _cross_scores(scores: AnswerScores) -> CrossScores:
@@ -259,7 +259,7 @@ def _cross_scores(scores: AnswerScores) -> CrossScores:
 def _cross_scored(token: TokenScores) -> CrossScoredToken:
     own, other = finite(token.own.logprob), finite(token.other.logprob)
     return CrossScoredToken(
-        id=token.own.token_id, text=token.piece, own_logprob=own, other_logprob=other, difference=own - other
+        id=token.own.known_id, text=token.piece, own_logprob=own, other_logprob=other, difference=own - other
     )
 
 

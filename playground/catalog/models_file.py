@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from playground.catalog.entry import MAX_CONTEXT, Entry
+from playground.catalog.entry import MAX_CONTEXT, Entry, is_hub_id, may_hold_a_secret
+from playground.catalog.remote_rules import is_remote, remote_rules
 from playground.catalog.yaml_file import Where, YamlFile, read_yaml
 from playground.errors import ConfigurationError
 
 _TOP_KEYS = ("models", "adapter_dirs")
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 _ABSENT = object()
 
 
@@ -119,11 +118,6 @@ def _opened(file: Path) -> tuple[Mapping[str, Any], Path, _Problems]:
     return data, file.absolute().parent, problems
 
 
-def is_hub_id(text: str) -> bool:
-    """Whether `text` can be the id of a repo on the Hub: `name` or `organization/name`."""
-    return len(text) <= 200 and bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text
-
-
 def local_path(text: str, folder: Path) -> Path:
     """`text` as a path, relative ones from `folder`."""
     try:
@@ -158,7 +152,9 @@ def _entry(position: int, raw: Any, problems: _Problems) -> _Given | None:
     except ValidationError as error:
         wrong = {str(detail["loc"][0]): detail for detail in error.errors()}
     for key, detail in wrong.items():
-        problems.add((*where, key), raw.get(key, _ABSENT), _rule(key, detail, raw))
+        value = raw.get(key, _ABSENT)
+        shown = _Raw("(not shown)") if may_hold_a_secret(key, value) else value
+        problems.add((*where, key), shown, _rule(key, detail, raw))
     sound = {key: value for key, value in raw.items() if key not in wrong}
     return _Given(position, Entry.model_construct(**{"id": "", **sound}), keys)
 
@@ -229,35 +225,40 @@ def _added_rules(one: _Given) -> list[tuple[str, str]]:
 
 
 def _base_rules(one: _Given, folder: Path) -> list[tuple[str, str]]:
-    entry, rules = one.entry, []
+    entry, rules = one.entry, remote_rules(one.entry, one.keys)
     for key, rule in (
         ("owner", "base models are for everyone: only a fine-tuned model (with base_model) has an owner"),
         ("merge", "only a fine-tuned model (with base_model) can be merged"),
     ):
         if getattr(entry, key) is not None:
             rules.append((key, rule))
+    if is_remote(one.keys):
+        return rules
     if entry.path is not None:
         path = local_path(entry.path, folder)
         if not os.path.isdir(path):
             rules.append(("path", f"it must be a folder, and {path} is none"))
         if "revision" in one.keys:
             rules.append(("revision", "only weights from the Hub have revisions, and path names a folder"))
-    elif "path" not in one.keys and "endpoint" not in one.keys and entry.id and not is_hub_id(entry.id):
+    elif "path" not in one.keys and entry.id and not is_hub_id(entry.id):
         rules.append(("id", "without path it must be a Hub repo's id, such as organization/name"))
     return rules
 
 
 def _fine_tune_rules(one: _Given, given: Sequence[_Given], folder: Path) -> list[tuple[str, str]]:
-    entry, rules = one.entry, []
+    entry = one.entry
+    base = next((other for other in given if other.entry.id == entry.base_model), None)
+    base_keys = base.keys if base is not None else frozenset()
+    rules = remote_rules(entry, one.keys, base_keys)
     if "path" in one.keys:
         rules.append(("path", "only a base model has one: a fine-tuned model's weights stand in adapter"))
     if "base_model" not in one.keys:
         rules.append(("base_model", "an adapter belongs to a base model: name the id of its entry"))
-    base = next((other for other in given if other.entry.id == entry.base_model), None)
     if entry.base_model is not None:
         rules += [("base_model", rule) for rule in _base_model_rules(entry.base_model, base, given)]
-    remote = "endpoint" in one.keys or (base is not None and "endpoint" in base.keys)
-    if "adapter" not in one.keys and not remote:
+    if is_remote(one.keys | base_keys):
+        return rules
+    if "adapter" not in one.keys:
         rules.append(("adapter", "a fine-tuned model must name its PEFT folder or Hub repo"))
     pinned = "revision" in one.keys and entry.adapter is not None
     if pinned and local_adapter(entry.adapter or "", folder) is not None:
