@@ -159,8 +159,8 @@ def test_a_fine_tune_has_its_base_settings_unless_it_says_otherwise(tmp_path):
           description: about the base
           chat_template: "{{ base }}"
         - {id: one, base_model: org/base, adapter: org/lora, revision: r2}
-        - {id: two, base_model: org/base, adapter: org/lora, name: Two, context_length: 50, dtype: float32, merge: never,
-           chat_template: "{{ own }}", owner: alice, description: mine}
+        - {id: two, base_model: org/base, adapter: org/lora, name: Two, context_length: 50, dtype: float32,
+           merge: never, chat_template: "{{ own }}", owner: alice, description: mine}
     """
     catalog = load(tmp_path, text)
     one, two = fine_tunes(catalog)

@@ -34,7 +34,8 @@ from playground.types import (
 
 class ListedModel(BaseModel):
     """A model. `status` is where its weights are: on the Hub, on this disk, loading, ready in memory; or failed,
-    for `reason`. `size_bytes` is on disk, or to download. `run` and `step` tell a training run's checkpoints."""
+    for `reason`. `size_bytes` is on disk, or to download. `run` and `step` tell a training run's checkpoints. `closed`
+    is there where another server answers, and says what cannot be had of it."""
 
     id: str
     name: str
@@ -44,6 +45,7 @@ class ListedModel(BaseModel):
     status: ModelState
     description: str = ""
     reason: str | None = None
+    closed: str | None = None
     size_bytes: int | None = None
     owner: str | None = None
     run: str | None = None
@@ -138,6 +140,7 @@ def _listed(model: ModelStatus) -> ListedModel:
         **_given(
             base_model=card.base_model,
             reason=model.reason or None,
+            closed=model.closed or None,
             size_bytes=model.size_bytes,
             owner=card.owner,
             run=card.run,
