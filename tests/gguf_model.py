@@ -25,7 +25,7 @@ TOP = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "o
 
 def save_gguf(base: Path, file: Path) -> None:
     """Writes `base`, a Llama with tied embeddings as transformers saves it, into `file`."""
-    import gguf
+    import gguf  # pyright: ignore[reportMissingImports]
 
     config = json.loads((base / "config.json").read_text())
     writer = gguf.GGUFWriter(str(file), "llama")
@@ -64,7 +64,7 @@ def _tensor(name: str, tensor: torch.Tensor, config: dict[str, Any]) -> tuple[st
 
 
 def _add_tokens(writer: Any, base: Path, config: dict[str, Any]) -> None:
-    import gguf
+    import gguf  # pyright: ignore[reportMissingImports]
 
     tokenizer = json.loads((base / "tokenizer.json").read_text())
     special = {token["content"] for token in tokenizer["added_tokens"]}

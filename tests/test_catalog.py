@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from playground.catalog import Catalog
 from playground.catalog.added import NOTHING
@@ -742,3 +743,13 @@ def test_a_broken_base_is_the_problem_of_its_fine_tunes(tmp_path):
     make_adapter(tmp_path / "ft")
     entry = "models:\n- {id: mine, path: weights}\n- {id: ft, base_model: mine, adapter: ft}\n"
     assert "its base model" in (load(tmp_path, entry).card("ft").problem or "")
+
+
+def test_the_catalog_that_goes_with_vllm_names_what_its_container_serves():
+    folder = DEFAULT_MODELS_FILE.parent / "docs/vllm"
+    command = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["vllm"]["command"]
+    modules = command[command.index("--lora-modules") + 1 :]
+    served = [command[0], *(module.partition("=")[0] for module in modules)]
+    cards = load_catalog(folder / "models.yaml").cards.values()
+    assert [card.name_there for card in cards] == served
+    assert {(card.endpoint, card.api_key_env) for card in cards} == {("http://127.0.0.1:8000/v1", "VLLM_API_KEY")}

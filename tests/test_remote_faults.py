@@ -128,6 +128,17 @@ def test_what_a_server_does_not_take_is_left_out_from_then_on(far, house, status
     assert ["stream_options" in asked.body for asked in far.asked] == [True, False, False]
 
 
+def test_a_server_is_told_that_all_tokens_count_unless_it_has_no_word_for_it(far, house):
+    def refuse(asked: Asked) -> None:
+        asked.reply(422, {"error": "`top_p` must be > 0.0 and < 1.0. Leave `top_p` unspecified for no filtering."})
+
+    far.answer(refuse, WELL)
+    engine = house.engine()
+    house.ask(engine).answer()
+    house.ask(engine, sampling=Sampling(top_p=0.5)).answer()
+    assert [asked.body.get("top_p") for asked in far.asked] == [1, None, 0.5]
+
+
 def test_a_server_that_wants_the_newer_limit_gets_it(far, house):
     def refuse(asked: Asked) -> None:
         message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
@@ -431,6 +442,13 @@ def test_a_server_that_lists_is_held_to_it(far, house):
     with pytest.raises(ModelLoadFailed, match="does not serve 'other'; it serves m"):
         engine.prepare(replace(house.card, served_model_name="other"), Watch())
     assert (engine.memory_bytes(), far.asked) == (0, [])
+
+
+def test_an_adapter_may_be_called_by_its_base_and_its_name(far, house):
+    engine = house.engine()
+    engine.prepare(replace(house.card, served_model_name="m:adapter"), Watch())
+    with pytest.raises(ModelLoadFailed, match="'n:adapter'"):
+        engine.prepare(replace(house.card, served_model_name="n:adapter"), Watch())
 
 
 @pytest.mark.parametrize("models", [None, []])

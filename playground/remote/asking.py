@@ -31,10 +31,12 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How a model's server differs from the others, as far as its refusals have told. `newer_limit`: it wants
-    max_completion_tokens; `tells_usage`: it takes stream_options."""
+    max_completion_tokens; `tells_usage`: it takes stream_options; `takes_all`: it takes a top_p of 1, which it must be
+    told where it can, since its own default may be another."""
 
     newer_limit: bool = False
     tells_usage: bool = True
+    takes_all: bool = True
 
     def after(self, refused: Refused) -> Dialect:
         """What a refusal teaches; this very dialect where it is about something else."""
@@ -43,6 +45,8 @@ class Dialect:
             return replace(self, newer_limit=True)
         if "stream_options" in about or "include_usage" in about:
             return replace(self, tells_usage=False)
+        if "top_p" in about:
+            return replace(self, takes_all=False)
         return self
 
 
@@ -56,6 +60,7 @@ def call_for(card: ModelCard, request: GenerationRequest, dialect: Dialect) -> C
         "model": card.name_there,
         limit: sampling.max_tokens,
         "temperature": sampling.temperature,
+        **({"top_p": sampling.top_p} if sampling.top_p != 1 or dialect.takes_all else {}),
         **_unless_neutral(sampling),
         **(_chat_fields(request) if chat else _text_fields(request)),
     }
@@ -93,8 +98,6 @@ def scores_prompt(request: GenerationRequest) -> bool:
 def _unless_neutral(sampling: Sampling) -> dict[str, Any]:
     """What changes anything: some servers refuse fields that they do not know, whatever these say."""
     given: dict[str, Any] = {}
-    if sampling.top_p != 1:
-        given["top_p"] = sampling.top_p
     if sampling.seed is not None:
         given["seed"] = sampling.seed
     if sampling.stop:

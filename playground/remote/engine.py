@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class RemoteEngine:
             except BaseException:
                 listing.cancel()
                 raise
-        if served and card.name_there not in served:
+        if served and not _is_among(card.name_there, served):
             raise self._place.no_such_model(card, served)
 
     def submit(self, job: Job) -> None:
@@ -231,7 +231,7 @@ class RemoteEngine:
         """What whoever asked is told; of a model that is not there, with what is."""
         unknown = isinstance(failure, Refusal) and failure.status == 404
         served = await self._served(card) if unknown else []
-        if served and card.name_there not in served:
+        if served and not _is_among(card.name_there, served):
             return self._place.no_such_model(card, served)
         return self._place.error(failure, card, spoke)
 
@@ -244,6 +244,11 @@ class RemoteEngine:
         while self._answering:
             await asyncio.sleep(0)
         await self._server.close()
+
+
+def _is_among(name: str, served: Sequence[str]) -> bool:
+    """SGLang and Ray Serve call an adapter base:adapter, and may list the base alone."""
+    return name in served or name.rpartition(":")[0] in served
 
 
 def _heard(hearing: Hearing, chunk: Any) -> bool:
