@@ -239,8 +239,8 @@ def test_checkpoints_of_a_remote_run_have_names_of_their_own(tmp_path):
         - {id: org/base, endpoint: "http://gpu/v1"}
         - {id: me/run, base_model: org/base, adapter: ./run, served_model_name: run}
     """
-    tunes = load(tmp_path, text).fine_tunes("org/base")
-    assert [card.name_there for card in tunes] == ["run", "me/run/checkpoint-5"]
+    cards = load(tmp_path, text).cards.values()
+    assert [card.name_there for card in cards] == ["org/base", "run", "me/run/checkpoint-5"]
 
 
 def test_an_adapter_that_says_another_base_is_listed_with_its_reason(tmp_path):

@@ -94,7 +94,9 @@ def test_every_module_says_what_it_is() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), f"{name} has no header"
 
 
-@pytest.mark.parametrize("package", ["playground.ui", "playground.api", "playground.service", "app"])
+@pytest.mark.parametrize(
+    "package", ["playground.ui", "playground.api", "playground.service", "playground.remote", "app"]
+)
 def test_importing_it_leaves_torch_out(package: str) -> None:
     code = f"import sys, {package}; sys.exit(' '.join({{'torch', 'transformers', 'peft'}} & {{*sys.modules}}) or 0)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
