@@ -28,6 +28,7 @@ ONLY_IN = {
     "transformers": ("local",),
     "peft": ("local",),
     "tokenizers": ("local",),
+    "openai": ("remote",),
     "gradio": ("ui", "app"),
     "fastapi": ("api", "app"),
     "starlette": ("api", "app"),
