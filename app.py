@@ -45,17 +45,23 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Engines:
-    """Makes the engine that a base's card asks for; imports the heavy one when it is first wanted."""
+    """Makes the engine that a base's card asks for; imports each when it is first wanted. Keys of other servers are
+    read in `environ`."""
 
-    def __init__(self, max_rows: int) -> None:
-        self._max_rows = max_rows
+    def __init__(self, max_rows: int, environ: Mapping[str, str]) -> None:
+        self._max_rows, self._environ = max_rows, environ
         self._local: LocalLoader | None = None
         self._importing = threading.Lock()
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
-        return self.local().size_bytes(base, watch)
+        return 0 if base.is_remote else self.local().size_bytes(base, watch)
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
+        if base.is_remote:
+            # OpenAI's SDK takes a second to import, and most catalogs need none of it.
+            from playground.remote import RemoteEngine
+
+            return RemoteEngine(base, self._environ)
         return self.local().load(base, watch, has_room)
 
     def local(self) -> LocalLoader:
@@ -73,7 +79,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engines = Engines(settings.max_rows)
+        self.engines = Engines(settings.max_rows, os.environ)
         catalog = LiveCatalog(settings.models_file, settings.home / ADDED_FILE)
         self.registry = Registry(catalog.base_of, self.engines, settings.memory_bytes)
         catalog.when_gone(self.registry.forget)

@@ -217,7 +217,7 @@ def _parted(left: _Greedy, right: _Greedy) -> Parting | None:
         if one is None or other is None:
             return Parting(place, text, False, one, other)
         ends = left.ends_at(place), right.ends_at(place)
-        if one.token_id != other.token_id or ends[0] != ends[1]:
+        if one.known_id != other.known_id or ends[0] != ends[1]:
             return Parting(place, text, True, one, other)
         if all(ends):
             return Parting(place, text, False, one, other)

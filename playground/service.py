@@ -57,6 +57,12 @@ MAX_ANSWERS = 4096
 """So many answers may be waited for or run at once, over everybody; each takes some memory while it waits."""
 
 
+CLOSED = (
+    "Another server answers for this model and gives nothing but its answers: no strength, no prompt as it was sent, "
+    "no scores of another model's answer, no proof."
+)
+
+
 class Meter(Protocol):
     """Counts answers, the page's and the API's alike. Called from one event loop or several; must not block."""
 
@@ -314,8 +320,8 @@ class Playground:
             return ModelStatus(card, "failed", reason=card.problem)
         state, reason = self._registry.state(card)
         base = self._catalog.base_of(card)
-        if base.endpoint:
-            return ModelStatus(card, state or "disk", reason=reason)
+        if base.is_remote:
+            return ModelStatus(card, state or "disk", reason=reason, closed=CLOSED)
         folder = hub.folder_on_disk(base.source, base.revision)
         template = self._template(card, folder)
         return ModelStatus(
@@ -390,7 +396,8 @@ def _counted(meter: Meter | None) -> Generator[Callable[[Event], None], None, No
 
     def hear(event: Event) -> None:
         nonlocal outcome, spoke
-        if not spoke and (isinstance(event, Echo | Finish) or (isinstance(event, Delta) and event.token_ids)):
+        said = isinstance(event, Echo | Finish) or (isinstance(event, Delta) and (event.token_ids or event.text))
+        if said and not spoke:
             spoke = True
             meter.first_token()
         if isinstance(event, Finish):

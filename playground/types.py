@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from playground.errors import PlaygroundError, broken_rule
+from playground.errors import InvalidRequest, PlaygroundError, broken_rule
 from playground.evidence import AdapterDetails, Fidelity, Proof, Rendered, Saved, Verdict
 
 Role = Literal["system", "user", "assistant"]
@@ -35,6 +35,8 @@ class ModelCard:
     `source` is where the base's weights come from: a folder or a Hub repo id. A fine-tuned model has
     `base_model` (the id of a base card) and `adapter` (a PEFT folder or a Hub repo id). `run` and `step`
     tie the checkpoints of one training run together. A card with a `problem` is listed and cannot be run.
+    With `endpoint` (the address of an OpenAI-compatible server) or `provider` (one of Hugging Face's) another server
+    answers, which calls the model `served_model_name`; `api_key_env` names the environment variable with its key.
     """
 
     id: str
@@ -52,10 +54,23 @@ class ModelCard:
     device: str | None = None
     chat_template: str | None = None
     endpoint: str | None = None
+    provider: str | None = None
+    served_model_name: str | None = None
+    api_key_env: str | None = None
     merge: Literal["auto", "always", "never"] = "auto"
     run: str | None = None
     step: int | None = None
     problem: str | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another server answers."""
+        return self.endpoint is not None or self.provider is not None
+
+    @property
+    def name_there(self) -> str:
+        """What the other server calls it."""
+        return self.served_model_name or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,14 +297,22 @@ class TokenLogprob:
     """A token with its natural log-probability under the raw logits, and the best alternatives.
 
     `spelling` is the token read by itself; `piece` what it added to the text (nothing within a character), so
-    that pieces join to the text. Alternatives have no piece and no alternatives of their own.
+    that pieces join to the text. Alternatives have no piece and no alternatives of their own. `token_id` is None
+    where another server scored the token, since servers tell none.
     """
 
-    token_id: int
+    token_id: int | None
     logprob: float
     spelling: str = ""
     piece: str = ""
     top: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def known_id(self) -> int:
+        """Its id; raises `InvalidRequest` where it is not known."""
+        if self.token_id is None:
+            raise InvalidRequest("model: another server answers for it, and tells no token ids", param="model")
+        return self.token_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +337,8 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More of the answer. `text` may be empty while bytes of a character or a stop string are held back."""
+    """More of the answer. `text` may be empty while bytes of a character or a stop string are held back; another
+    server's text has no token ids."""
 
     text: str
     token_ids: tuple[int, ...] = ()
@@ -454,7 +478,8 @@ ModelState = Literal["hub", "disk", "loading", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model as the page and the API list it. `size_bytes` on disk, or to download where state is `hub`."""
+    """A model as the page and the API list it. `size_bytes` on disk, or to download where state is `hub`. `closed` is
+    empty, or why nothing of it can be had but its answers: no strength, no prompt as sent, no scores, no proof."""
 
     card: ModelCard
     state: ModelState
@@ -462,3 +487,4 @@ class ModelStatus:
     thinking: bool = False
     chat: bool = True
     reason: str = ""
+    closed: str = ""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from playground.catalog import Catalog
 from playground.catalog.added import NOTHING
@@ -179,10 +180,9 @@ def test_a_fine_tune_has_its_base_settings_unless_it_says_otherwise(tmp_path):
           device: cpu
           description: about the base
           chat_template: "{{ base }}"
-          endpoint: http://gpu:8000/v1/
         - {id: one, base_model: org/base, adapter: org/lora, revision: r2}
-        - {id: two, base_model: org/base, name: Two, context_length: 50, dtype: float32, merge: never,
-           chat_template: "{{ own }}", endpoint: "https://other/v1", owner: alice, description: mine}
+        - {id: two, base_model: org/base, adapter: org/lora, name: Two, context_length: 50, dtype: float32,
+           merge: never, chat_template: "{{ own }}", owner: alice, description: mine}
     """
     catalog = load(tmp_path, text)
     one, two = fine_tunes(catalog)
@@ -199,12 +199,69 @@ def test_a_fine_tune_has_its_base_settings_unless_it_says_otherwise(tmp_path):
         "cpu",
         "{{ base }}",
     )
-    assert (one.endpoint, one.merge, one.description, one.owner) == ("http://gpu:8000/v1", "auto", "", None)
+    assert (one.merge, one.description, one.owner) == ("auto", "", None)
     assert (two.name, two.context_length, two.dtype, two.merge) == ("Two", 50, "float32", "never")
-    assert (two.chat_template, two.endpoint, two.owner) == ("{{ own }}", "https://other/v1", "alice")
+    assert (two.chat_template, two.owner) == ("{{ own }}", "alice")
     base = catalog.card("org/base")
     assert catalog.base_of(one) == base
-    assert catalog.base_of(two) == replace(base, dtype="float32", endpoint="https://other/v1")
+    assert catalog.base_of(two) == replace(base, dtype="float32")
+
+
+def test_a_fine_tune_is_answered_where_its_base_is_unless_it_says_otherwise(tmp_path):
+    text = """
+        models:
+        - {id: org/base, endpoint: "http://gpu:8000/v1/", served_model_name: there, api_key_env: GPU_KEY}
+        - {id: one, base_model: org/base}
+        - {id: two, base_model: org/base, served_model_name: lora-2, adapter: org/lora, api_key_env: TWO_KEY}
+        - {id: three, base_model: org/base, endpoint: "https://other/v1"}
+        - {id: org/other, provider: together, api_key_env: HF}
+        - {id: four, base_model: org/other, served_model_name: me/four}
+        - {id: here, path: here}
+        - {id: five, base_model: here, endpoint: "http://gpu:8000/v1"}
+    """
+    make_base(tmp_path / "here")
+    cards = load(tmp_path, text).cards
+
+    def place(id):
+        card = cards[id]
+        return card.endpoint, card.provider, card.api_key_env, card.name_there
+
+    gpu = "http://gpu:8000/v1"
+    assert place("org/base") == (gpu, None, "GPU_KEY", "there")
+    assert place("one") == (gpu, None, "GPU_KEY", "one")
+    assert place("two") == (gpu, None, "TWO_KEY", "lora-2")
+    # A key goes to no server that it was not given for.
+    assert place("three") == ("https://other/v1", None, None, "three")
+    assert place("four") == (None, "together", "HF", "me/four")
+    assert place("five") == (gpu, None, None, "five")
+    assert [id for id, card in cards.items() if not card.is_remote] == ["here"]
+
+
+def test_one_engine_a_server_and_key(tmp_path):
+    text = """
+        models:
+        - {id: a, endpoint: "http://gpu/v1"}
+        - {id: b, endpoint: "http://gpu/v1"}
+        - {id: c, base_model: a, api_key_env: KEY}
+        - {id: d/d, provider: together}
+        - {id: e/e, provider: together}
+    """
+    catalog = load(tmp_path, text)
+    keys = {id: key_of(catalog.base_of(card)) for id, card in catalog.cards.items()}
+    assert keys["a"] == keys["b"] != keys["c"]
+    assert keys["d/d"] == keys["e/e"]
+
+
+def test_checkpoints_of_a_remote_run_have_names_of_their_own(tmp_path):
+    make_adapter(tmp_path / "run")
+    make_adapter(tmp_path / "run/checkpoint-5")
+    text = """
+        models:
+        - {id: org/base, endpoint: "http://gpu/v1"}
+        - {id: me/run, base_model: org/base, adapter: ./run, served_model_name: run}
+    """
+    cards = load(tmp_path, text).cards.values()
+    assert [card.name_there for card in cards] == ["org/base", "run", "me/run/checkpoint-5"]
 
 
 def test_an_adapter_that_says_another_base_is_listed_with_its_reason(tmp_path):
@@ -319,6 +376,34 @@ def test_only_visible_models_are_found_or_suggested(tmp_path):
         (BASE + "  device: gpu\n", ["device: 'gpu'", "cuda:N"]),
         (BASE + "  endpoint: localhost:8000\n", ["endpoint: 'localhost:8000'", "http://"]),
         (BASE + "  endpoint: http://a:port\n", ["endpoint: 'http://a:port'", "http://"]),
+        (BASE + "  endpoint: http://me:s3cret@gpu/v1\n", ["endpoint: (not shown)", "without a user", "api_key_env"]),
+        (BASE + "  endpoint: http://gpu/v1?key=s3cret\n", ["endpoint: (not shown)", "anything after ?"]),
+        (
+            BASE + "  endpoint: http://a/v1\n  api_key_env: sk-s3cret\n",
+            ["api_key_env: (not shown)", "never the key itself"],
+        ),
+        (
+            BASE + "  endpoint: http://a/v1\n  api_key_env: hf_s3cret\n",
+            ["api_key_env: (not shown)", "never the key itself"],
+        ),
+        (BASE + "  api_key: s3cret\n", ["api_key: (not shown)", "did you mean api_key_env?"]),
+        (BASE + "  provider: Together AI\n", ["provider: 'Together AI'", "as Hugging Face writes it"]),
+        # another server's model
+        (BASE + "  endpoint: http://a/v1\n  provider: together\n", ["provider: 'together'", "not both"]),
+        (BASE + "  served_model_name: x\n", ["served_model_name: 'x'", "endpoint or provider"]),
+        (BASE + "  api_key_env: KEY\n", ["api_key_env: 'KEY'", "endpoint or provider"]),
+        (BASE + "  endpoint: http://a/v1\n  dtype: float32\n", ["dtype: 'float32'", "decides this by itself"]),
+        (BASE + "  provider: auto\n  revision: r\n", ["revision: 'r'", "decides this by itself"]),
+        (
+            BASE + "  provider: auto\n- {id: f, base_model: org/base, provider: auto}\n",
+            ["provider: 'auto'", "only a base"],
+        ),
+        (BASE + "  provider: auto\n- {id: f g, base_model: org/base}\n", ["id: 'f g'"]),
+        ("models:\n- {id: a:b, provider: auto}\n", ["id: 'a:b'", "give served_model_name"]),
+        (
+            BASE + "  endpoint: http://a/v1\n- {id: f, base_model: org/base, merge: never}\n",
+            ["merge: 'never'", "itself"],
+        ),
         (BASE + "  chat_template: chatml\n", ["chat_template: 'chatml'", ".jinja"]),
         (BASE + "  chat_template: no.jinja\n", ["chat_template: 'no.jinja'", "No such file"]),
         # what belongs together
@@ -690,3 +775,13 @@ def test_a_broken_base_is_the_problem_of_its_fine_tunes(tmp_path):
     make_adapter(tmp_path / "ft")
     entry = "models:\n- {id: mine, path: weights}\n- {id: ft, base_model: mine, adapter: ft}\n"
     assert "its base model" in (load(tmp_path, entry).card("ft").problem or "")
+
+
+def test_the_catalog_that_goes_with_vllm_names_what_its_container_serves():
+    folder = DEFAULT_MODELS_FILE.parent / "docs/vllm"
+    command = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["vllm"]["command"]
+    modules = command[command.index("--lora-modules") + 1 :]
+    served = [command[0], *(module.partition("=")[0] for module in modules)]
+    cards = load_catalog(folder / "models.yaml").cards.values()
+    assert [card.name_there for card in cards] == served
+    assert {(card.endpoint, card.api_key_env) for card in cards} == {("http://127.0.0.1:8000/v1", "VLLM_API_KEY")}

@@ -481,7 +481,7 @@ def test_an_end_against_another_token_is_a_parting(bench: Bench) -> None:
         assert (found.num_shared, found.parted, found.text) == (0, True, "")
         assert found.left is not None
         assert found.right is not None
-        ids = [found.left.token_id, found.right.token_id]
+        ids = [found.left.known_id, found.right.known_id]
         assert sorted(ids) == sorted(choices[i])
         assert ids[models.index(ENDS)] == end
 

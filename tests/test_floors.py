@@ -16,7 +16,7 @@ FLOORS = (
     {"types"},
     {"text", "hub"},
     {"catalog", "prompts", "insight", "snippets", "settings", "store", "metrics"},
-    {"local", "specs"},
+    {"local", "remote", "specs"},
     {"registry", "accounts", "history"},
     {"working"},
     {"service", "reports", "voting"},
@@ -29,6 +29,7 @@ ONLY_IN = {
     "transformers": ("local",),
     "peft": ("local",),
     "tokenizers": ("local",),
+    "openai": ("remote",),
     "gradio": ("ui", "app"),
     "fastapi": ("api", "app"),
     "starlette": ("api", "app"),
@@ -95,7 +96,9 @@ def test_every_module_says_what_it_is() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), f"{name} has no header"
 
 
-@pytest.mark.parametrize("package", ["playground.ui", "playground.api", "playground.service", "app"])
+@pytest.mark.parametrize(
+    "package", ["playground.ui", "playground.api", "playground.service", "playground.remote", "app"]
+)
 def test_importing_it_leaves_torch_out(package: str) -> None:
     code = f"import sys, {package}; sys.exit(' '.join({{'torch', 'transformers', 'peft'}} & {{*sys.modules}}) or 0)"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -167,6 +167,13 @@ def test_another_answer_of_the_same_weights_says_so() -> None:
     assert not replay(stopped, answered()).same
 
 
+def test_answers_of_another_server_are_compared_by_their_text() -> None:
+    before = replace(answered(), token_ids=(), text="One.", finish=replace(FINISH, view="remote", proof=None))
+    assert replay(before, before).reading == "The same text."
+    found = replay(before, replace(before, text="Another."))
+    assert (found.same, "shows neither its weights" in found.reading) == (False, True)
+
+
 def test_a_database_from_before_the_history_keeps_its_keys(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.migrate("accounts", ACCOUNTS)

@@ -60,7 +60,7 @@ class CompareBody(SamplingFields):
 
 
 class ComparedAnswer(Completion):
-    """One side's answer, and its tokens; an end token is not among them."""
+    """One side's answer, and its tokens, none where another server answered; an end token is not among them."""
 
     token_ids: list[int]
 
@@ -127,12 +127,13 @@ class CrossScores(BaseModel):
 
 
 class Compared(BaseModel):
-    """Both sides, left first. `same_prompt` says whether both were given the very same tokens; `changes_nothing` that
+    """Both sides, left first. `same_prompt` says whether both were given the very same tokens, null where another
+    server answers for a side and does not tell; `changes_nothing` that
     a fine-tune's answer begins as its base's, and `why` the likeliest reason; where parting or scores were asked for
     and are null, `…_problem` says why."""
 
     answers: list[ComparedAnswer]
-    same_prompt: bool
+    same_prompt: bool | None
     changes_nothing: bool
     why: str | None = None
     difference: Difference
@@ -171,11 +172,12 @@ def compare_router(playground: Playground) -> APIRouter:
 async def _compared(playground: Playground, body: CompareBody, caller: Caller) -> Compared:
     requests = body.requests()
     answers = await playground.complete_all(requests, caller)
-    prompts = [(await playground.render(request, caller)).token_ids for request in requests]
+    closed = any(playground.status(request.model, caller).closed for request in requests)
+    prompts = [] if closed else [(await playground.render(request, caller)).token_ids for request in requests]
     idle = await comparison.unchanged(playground, requests, [answer.finish.proof for answer in answers], caller)
     compared = Compared(
         answers=[_answer(answer) for answer in answers],
-        same_prompt=prompts[0] == prompts[1],
+        same_prompt=None if closed else prompts[0] == prompts[1],
         changes_nothing=bool(idle),
         # Of long answers that have much in common it takes seconds, and others wait.
         difference=await asyncio.to_thread(_difference, *(answer.text.strip() for answer in answers)),
@@ -241,8 +243,8 @@ def _parting(found: Parting) -> PartingReply:
 def _choice(token: TokenLogprob | None) -> Choice | None:
     if token is None:
         return None
-    top = [Alternative(id=one.token_id, text=one.spelling, logprob=finite(one.logprob)) for one in token.top]
-    return Choice(id=token.token_id, text=token.spelling, logprob=finite(token.logprob), top_logprobs=top)
+    top = [Alternative(id=one.known_id, text=one.spelling, logprob=finite(one.logprob)) for one in token.top]
+    return Choice(id=token.known_id, text=token.spelling, logprob=finite(token.logprob), top_logprobs=top)
 
 
 def _cross_scores(scores: AnswerScores) -> CrossScores:
@@ -259,7 +261,7 @@ def _cross_scores(scores: AnswerScores) -> CrossScores:
 def _cross_scored(token: TokenScores) -> CrossScoredToken:
     own, other = finite(token.own.logprob), finite(token.other.logprob)
     return CrossScoredToken(
-        id=token.own.token_id, text=token.piece, own_logprob=own, other_logprob=other, difference=own - other
+        id=token.own.known_id, text=token.piece, own_logprob=own, other_logprob=other, difference=own - other
     )
 
 

@@ -319,8 +319,8 @@ def _num_special(tokens: Sequence[PromptToken]) -> int:
 
 
 def _scored_token(one: TokenLogprob) -> ScoredToken:
-    top = [Alternative(id=other.token_id, text=other.spelling, logprob=finite(other.logprob)) for other in one.top]
-    return ScoredToken(id=one.token_id, text=one.piece, logprob=finite(one.logprob), top_logprobs=top)
+    top = [Alternative(id=other.known_id, text=other.spelling, logprob=finite(other.logprob)) for other in one.top]
+    return ScoredToken(id=one.known_id, text=one.piece, logprob=finite(one.logprob), top_logprobs=top)
 
 
 def _adapter(details: AdapterDetails) -> Adapter:

@@ -35,7 +35,8 @@ from playground.types import (
 class ListedModel(BaseModel):
     """A model. `status` is where its weights are: on the Hub, on this disk, loading, ready in memory; or failed,
     for `reason`. `size_bytes` is on disk, or to download. `dtype` is what its entry asks for, such as int8; without it
-    the weights stay as they are in the files. `run` and `step` tell a training run's checkpoints."""
+    the weights stay as they are in the files. `run` and `step` tell a training run's checkpoints. `closed` is there
+    where another server answers, and says what cannot be had of it."""
 
     id: str
     name: str
@@ -45,6 +46,7 @@ class ListedModel(BaseModel):
     status: ModelState
     description: str = ""
     reason: str | None = None
+    closed: str | None = None
     size_bytes: int | None = None
     dtype: str | None = None
     owner: str | None = None
@@ -141,6 +143,7 @@ def listed(model: ModelStatus) -> ListedModel:
         **_given(
             base_model=card.base_model,
             reason=model.reason or None,
+            closed=model.closed or None,
             size_bytes=model.size_bytes,
             dtype=card.dtype,
             owner=card.owner,

@@ -54,7 +54,8 @@ class Catalog:
         if card.base_model is None or card.base_model not in self.cards:
             raise ModelLoadFailed(f"{card.id}: {card.problem or 'its base model is not in the catalog'}")
         base = self.cards[card.base_model]
-        return replace(base, dtype=card.dtype, device=card.device, endpoint=card.endpoint)
+        place = {"endpoint": card.endpoint, "provider": card.provider, "api_key_env": card.api_key_env}
+        return replace(base, dtype=card.dtype, device=card.device, **place)
 
 
 def catalog_of(file: ModelsFile, added: ModelsFile) -> Catalog:
@@ -90,7 +91,7 @@ def _base_card(entry: Entry, folder: Path) -> ModelCard:
     if entry.path is not None:
         path = Path(os.path.realpath(local_path(entry.path, folder)))
         source = str(path)
-        if entry.endpoint is None and not (path / "config.json").is_file():
+        if not (path / "config.json").is_file():
             problem = "its folder has no config.json: it must hold a model as transformers saves it"
     return ModelCard(
         id=entry.id,
@@ -104,6 +105,9 @@ def _base_card(entry: Entry, folder: Path) -> ModelCard:
         device=_unless_auto(entry.device),
         chat_template=entry.chat_template,
         endpoint=entry.endpoint,
+        provider=entry.provider,
+        served_model_name=entry.served_model_name,
+        api_key_env=entry.api_key_env,
         problem=problem,
     )
 
@@ -120,9 +124,19 @@ def _over(base: ModelCard, id: str) -> ModelCard:
         name=_last_part(id),
         type="fine-tuned",
         base_model=base.id,
+        served_model_name=None,
         description="",
         problem=base.problem and f"its base model cannot be run: {base.problem}",
     )
+
+
+def _place(entry: Entry, base: ModelCard) -> dict[str, str | None]:
+    """Where a fine-tune is answered: where its base is, or at its own endpoint. A key goes to no other server than
+    the one that it was given for."""
+    if entry.endpoint is not None:
+        return {"endpoint": entry.endpoint, "provider": None, "api_key_env": entry.api_key_env}
+    api_key_env = entry.api_key_env or base.api_key_env
+    return {"endpoint": base.endpoint, "provider": base.provider, "api_key_env": api_key_env}
 
 
 def _fine_tune_cards(
@@ -141,8 +155,9 @@ def _fine_tune_cards(
         dtype=_unless_auto(entry.dtype) if entry.dtype else base.dtype,
         device=_unless_auto(entry.device) if entry.device else base.device,
         chat_template=entry.chat_template or base.chat_template,
-        endpoint=entry.endpoint or base.endpoint,
+        served_model_name=entry.served_model_name,
         merge=entry.merge or "auto",
+        **_place(entry, base),
     )
     path = local_adapter(entry.adapter, folder) if entry.adapter is not None else None
     if path is None:
@@ -154,7 +169,7 @@ def _fine_tune_cards(
         adapter=os.path.realpath(path),
         run=card.id if checkpoints else None,
         step=checkpoint_step(path),
-        problem=card.problem or (None if card.endpoint else _listed_problem(path, base, bases, folder)),
+        problem=card.problem or (None if card.is_remote else _listed_problem(path, base, bases, folder)),
     )
     for found in checkpoints:
         yield _checkpoint_card(card, found)
@@ -203,6 +218,7 @@ def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:
         name=found.folder.name,
         adapter=os.path.realpath(found.folder),
         description=f"Step {step} of {run.name}",
+        served_model_name=None,
         run=run.id,
         step=step,
         problem=found.problem or run.problem,

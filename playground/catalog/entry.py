@@ -13,7 +13,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 MAX_CONTEXT = 100_000_000
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+_SECRET = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
 _DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,3})?")
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` can be the id of a repo on the Hub: `name` or `organization/name`."""
+    return len(text) <= 200 and bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text
+
+
+def may_hold_a_secret(key: str, value: object) -> bool:
+    """Whether a wrong value is better not repeated in an error: somebody may have put a key or a password there."""
+    in_address = key == "endpoint" and isinstance(value, str) and any(mark in value for mark in "@?#")
+    return bool(_SECRET.search(key)) or in_address
 
 
 def _not_blank(text: str) -> str:
@@ -48,7 +61,26 @@ def _endpoint(text: str) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
         raise ValueError("it must be an address such as http://localhost:8000/v1")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "it must be an address and nothing else, without a user, a password or anything after ? or #: "
+            "api_key_env names the variable that holds a key"
+        )
     return text.rstrip("/")
+
+
+def _api_key_env(text: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,99}", text):
+        raise ValueError(
+            "it must be the name of an environment variable in capitals, such as VLLM_API_KEY, and never the key itself"
+        )
+    return text
+
+
+def _provider(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,49}", text):
+        raise ValueError("it must be the name of a provider as Hugging Face writes it, such as together, or auto")
+    return text
 
 
 Text = Annotated[str, AfterValidator(_not_blank)]
@@ -74,6 +106,9 @@ class Entry(BaseModel):
     device: Annotated[str, AfterValidator(_device)] | None = None
     chat_template: Text | None = None
     endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    provider: Annotated[str, AfterValidator(_provider)] | None = None
+    served_model_name: Line | None = None
+    api_key_env: Annotated[str, AfterValidator(_api_key_env)] | None = None
     merge: Literal["auto", "always", "never"] | None = None
 
     @field_validator("*", mode="before")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from playground.catalog.entry import MAX_CONTEXT, Entry
-from playground.catalog.yaml_file import Where, YamlFile, read_yaml
+from playground.catalog.entry import MAX_CONTEXT, Entry, is_hub_id, may_hold_a_secret
+from playground.catalog.problems import ABSENT, Problems, Raw, shown
+from playground.catalog.remote_rules import is_remote, remote_rules
+from playground.catalog.yaml_file import Where, read_yaml
 from playground.errors import ConfigurationError
 
 _TOP_KEYS = ("models", "adapter_dirs")
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
-_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,40 +45,10 @@ class _Given:
     keys: frozenset[str]
 
 
-class _Problems:
-    """Collects lines of file, entry, key, value and rule; gives them in the order of the file."""
-
-    def __init__(self, file: Path, yaml_file: YamlFile) -> None:
-        self._file = file
-        self._yaml = yaml_file
-        self._found: list[tuple[int, str]] = []
-
-    def add(self, where: Where, value: object, rule: str, line: int | None = None) -> None:
-        line = self._yaml.line_of(where) if line is None else line
-        top, *below = where
-        entry = ""
-        if top == "models" and below:
-            entry = f", entry {self._label(below[0])}"
-            where = tuple(below[1:])
-        key = ".".join(str(part) for part in where) or "(the entry)"
-        text = f"{self._file}, line {line}{entry}: {key}: {_shown(value)} is not allowed: {rule}"
-        self._found.append((line, text))
-
-    def raise_if_any(self) -> None:
-        if self._found:
-            raise ConfigurationError([text for _, text in sorted(self._found, key=lambda found: found[0])])
-
-    def _label(self, position: str | int) -> str:
-        models = self._yaml.data["models"]
-        raw = models[position] if isinstance(position, int) else None
-        name = raw.get("id") if isinstance(raw, Mapping) else None
-        return repr(name) if isinstance(name, str) and name else f"#{int(position) + 1}"
-
-
 def read_models_file(file: Path) -> ModelsFile:
     """Reads and checks a models.yaml; raises `ConfigurationError` with all that is wrong with it."""
     data, folder, problems = _opened(file)
-    given = _entries(data.get("models", _ABSENT), problems)
+    given = _entries(data.get("models", ABSENT), problems)
     _check_ids(given, problems)
     checked = [_check(one, _rules(one, given, folder), folder, problems) for one in given]
     adapter_dirs = _adapter_dirs(data.get("adapter_dirs", []), folder, problems)
@@ -99,7 +68,7 @@ def read_added_file(file: Path) -> ModelsFile:
     return ModelsFile(folder, tuple(checked), tuple(local_path(name, folder) for _, name in names))
 
 
-def _opened(file: Path) -> tuple[Mapping[str, Any], Path, _Problems]:
+def _opened(file: Path) -> tuple[Mapping[str, Any], Path, Problems]:
     """What a file says, the folder that it stands in, and where what is wrong with it is collected."""
     yaml_file = read_yaml(file)
     data = yaml_file.data
@@ -107,21 +76,16 @@ def _opened(file: Path) -> tuple[Mapping[str, Any], Path, _Problems]:
         raise ConfigurationError([f"{file}: is empty: it must hold the key `models`"])
     if not isinstance(data, Mapping):
         raise ConfigurationError(
-            [f"{file}, line 1: {_shown(data)} is not allowed: it must be a mapping with the key `models`"]
+            [f"{file}, line 1: {shown(data)} is not allowed: it must be a mapping with the key `models`"]
         )
-    problems = _Problems(file, yaml_file)
+    problems = Problems(file, yaml_file)
     for key in yaml_file.duplicate_keys:
         rule = f"the key stands here a second time (first in line {key.first_line})"
-        problems.add(key.where, _Raw(key.value), rule, line=key.line)
+        problems.add(key.where, Raw(key.value), rule, line=key.line)
     for key, value in data.items():
         if key not in _TOP_KEYS:
             problems.add((str(key),), value, _unknown(str(key), _TOP_KEYS))
     return data, file.absolute().parent, problems
-
-
-def is_hub_id(text: str) -> bool:
-    """Whether `text` can be the id of a repo on the Hub: `name` or `organization/name`."""
-    return len(text) <= 200 and bool(_HUB_ID.fullmatch(text)) and ".." not in text and "--" not in text
 
 
 def local_path(text: str, folder: Path) -> Path:
@@ -139,14 +103,14 @@ def local_adapter(text: str, folder: Path) -> Path | None:
     return path if looks_local or os.path.exists(path) else None
 
 
-def _entries(models: Any, problems: _Problems) -> list[_Given]:
+def _entries(models: Any, problems: Problems) -> list[_Given]:
     if not isinstance(models, list) or not models:
         problems.add(("models",), models, "it must be a list of at least one entry")
         return []
     return [given for i, raw in enumerate(models) if (given := _entry(i, raw, problems)) is not None]
 
 
-def _entry(position: int, raw: Any, problems: _Problems) -> _Given | None:
+def _entry(position: int, raw: Any, problems: Problems) -> _Given | None:
     where: Where = ("models", position)
     if not isinstance(raw, Mapping):
         problems.add(where, raw, "each entry must be a mapping of keys, with an id")
@@ -158,7 +122,9 @@ def _entry(position: int, raw: Any, problems: _Problems) -> _Given | None:
     except ValidationError as error:
         wrong = {str(detail["loc"][0]): detail for detail in error.errors()}
     for key, detail in wrong.items():
-        problems.add((*where, key), raw.get(key, _ABSENT), _rule(key, detail, raw))
+        value = raw.get(key, ABSENT)
+        shown = Raw("(not shown)") if may_hold_a_secret(key, value) else value
+        problems.add((*where, key), shown, _rule(key, detail, raw))
     sound = {key: value for key, value in raw.items() if key not in wrong}
     return _Given(position, Entry.model_construct(**{"id": "", **sound}), keys)
 
@@ -188,7 +154,7 @@ def _unknown(key: str, known: Sequence[str]) -> str:
     return f"there is no such key; {hint}"
 
 
-def _check_ids(given: Sequence[_Given], problems: _Problems) -> None:
+def _check_ids(given: Sequence[_Given], problems: Problems) -> None:
     first: dict[str, int] = {}
     for one in given:
         if one.entry.id in first:
@@ -198,11 +164,11 @@ def _check_ids(given: Sequence[_Given], problems: _Problems) -> None:
             first[one.entry.id] = one.position
 
 
-def _check(one: _Given, rules: Sequence[tuple[str, str]], folder: Path, problems: _Problems) -> Entry:
+def _check(one: _Given, rules: Sequence[tuple[str, str]], folder: Path, problems: Problems) -> Entry:
     """Tells what no single key shows; gives the entry with its chat template read."""
 
     def wrong(key: str, rule: str) -> None:
-        value = getattr(one.entry, key) if key in one.keys else _ABSENT
+        value = getattr(one.entry, key) if key in one.keys else ABSENT
         problems.add(("models", one.position, key), value, rule)
 
     for key, rule in rules:
@@ -229,13 +195,19 @@ def _added_rules(one: _Given) -> list[tuple[str, str]]:
 
 
 def _base_rules(one: _Given, folder: Path) -> list[tuple[str, str]]:
-    entry, rules = one.entry, []
+    entry, rules = one.entry, remote_rules(one.entry, one.keys)
     for key, rule in (
         ("owner", "base models are for everyone: only a fine-tuned model (with base_model) has an owner"),
         ("merge", "only a fine-tuned model (with base_model) can be merged"),
     ):
         if getattr(entry, key) is not None:
             rules.append((key, rule))
+    return rules if is_remote(one.keys) else rules + _source_rules(one, folder)
+
+
+def _source_rules(one: _Given, folder: Path) -> list[tuple[str, str]]:
+    """Where a base's weights come from."""
+    entry, rules = one.entry, []
     if entry.path is not None:
         path = local_path(entry.path, folder)
         if not os.path.isdir(path):
@@ -247,23 +219,26 @@ def _base_rules(one: _Given, folder: Path) -> list[tuple[str, str]]:
     elif entry.repo is not None:
         if not is_hub_id(entry.repo):
             rules.append(("repo", "it must be a Hub repo's id, such as organization/name"))
-    elif not one.keys & {"path", "repo", "endpoint"} and entry.id and not is_hub_id(entry.id):
+    elif not one.keys & {"path", "repo"} and entry.id and not is_hub_id(entry.id):
         rules.append(("id", "without path or repo it must be a Hub repo's id, such as organization/name"))
     return rules
 
 
 def _fine_tune_rules(one: _Given, given: Sequence[_Given], folder: Path) -> list[tuple[str, str]]:
-    entry, rules = one.entry, []
+    entry = one.entry
+    base = next((other for other in given if other.entry.id == entry.base_model), None)
+    base_keys = base.keys if base is not None else frozenset()
+    rules = remote_rules(entry, one.keys, base_keys)
     for key in ("path", "repo"):
         if key in one.keys:
             rules.append((key, "only a base model has one: a fine-tuned model's weights stand in adapter"))
     if "base_model" not in one.keys:
         rules.append(("base_model", "an adapter belongs to a base model: name the id of its entry"))
-    base = next((other for other in given if other.entry.id == entry.base_model), None)
     if entry.base_model is not None:
         rules += [("base_model", rule) for rule in _base_model_rules(entry.base_model, base, given)]
-    remote = "endpoint" in one.keys or (base is not None and "endpoint" in base.keys)
-    if "adapter" not in one.keys and not remote:
+    if is_remote(one.keys | base_keys):
+        return rules
+    if "adapter" not in one.keys:
         rules.append(("adapter", "a fine-tuned model must name its PEFT folder or Hub repo"))
     dtype = entry.dtype if "dtype" in one.keys else base.entry.dtype if base is not None else None
     if entry.merge == "always" and dtype in ("int8", "int4"):
@@ -298,7 +273,7 @@ def _template(text: str, folder: Path) -> str:
     return text
 
 
-def _folder_names(value: Any, problems: _Problems) -> list[tuple[int, str]]:
+def _folder_names(value: Any, problems: Problems) -> list[tuple[int, str]]:
     """The names under `adapter_dirs`, each with its place in the list."""
     if not isinstance(value, list):
         problems.add(("adapter_dirs",), value, "it must be a list of folders")
@@ -312,7 +287,7 @@ def _folder_names(value: Any, problems: _Problems) -> list[tuple[int, str]]:
     return names
 
 
-def _adapter_dirs(value: Any, folder: Path, problems: _Problems) -> tuple[Path, ...]:
+def _adapter_dirs(value: Any, folder: Path, problems: Problems) -> tuple[Path, ...]:
     found: dict[Path, Path] = {}
     for position, item in _folder_names(value, problems):
         path = local_path(item, folder)
@@ -321,20 +296,3 @@ def _adapter_dirs(value: Any, folder: Path, problems: _Problems) -> tuple[Path, 
         else:
             problems.add(("adapter_dirs", position), item, f"it must be a folder, and {path} is none")
     return tuple(found.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    """A value that is shown as it stands in the file."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def _shown(value: object) -> str:
-    if value is _ABSENT:
-        return "(absent)"
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -20,7 +20,8 @@ _PARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """An answer beside the one that was kept. `same` says that every token is; `changed` names the weights and files
+    """An answer beside the one that was kept. `same` says that every token is, or every letter where another server
+    answered, which tells no tokens; `changed` names the weights and files
     that are not what they were; `reading` says it in a sentence."""
 
     same: bool
@@ -32,7 +33,8 @@ def replay(before: KeptAnswer, now: KeptAnswer) -> Replay:
     """Compares an answer to the one that was kept of the same request."""
     old, new = (answer.finish.proof if answer.finish else None for answer in (before, now))
     changed = _changed(old, new) if old and new else ()
-    same = before.token_ids == now.token_ids and before.state == now.state
+    said = [(one.token_ids, one.text, one.thinking, one.state) for one in (before, now)]
+    same = said[0] == said[1]
     return Replay(same, changed, _reading(before, now, same, changed))
 
 
@@ -52,10 +54,13 @@ def _reading(before: KeptAnswer, now: KeptAnswer, same: bool, changed: tuple[str
     if changed:
         beginning = "The same tokens, though not the same weights" if same else "Not the same weights"
         return f"{beginning}: {', '.join(changed)} changed since."
+    remote = now.finish is not None and now.finish.view == "remote"
     if same:
-        return f"The same {len(now.token_ids)} tokens."
+        return "The same text." if remote else f"The same {len(now.token_ids)} tokens."
     if before.state != "done":
         return "The first answer did not come to its end, so the two cannot be the same."
+    if remote:
+        return "Another answer; another server gave it, which shows neither its weights nor its tokens."
     shorter = min(len(before.token_ids), len(now.token_ids))
     parted = next((i for i in range(shorter) if before.token_ids[i] != now.token_ids[i]), None)
     place = f"from token {parted + 1} on" if parted is not None else "in its length"

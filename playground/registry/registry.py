@@ -340,7 +340,8 @@ class Registry:
         on, so that whoever wants the room waits only for the answers that run now."""
         with self._changed:
             others = [slot for slot in self._slots.values() if slot is not wanting and not slot.pinned]
-            loaded = [slot for slot in others if slot.engine is not None]
+            # What runs on another server takes no memory here: to let go of it would give none back.
+            loaded = [slot for slot in others if slot.engine is not None and slot.memory_bytes() > 0]
             idle = [slot for slot in loaded if not slot.held and not slot.busy]
             if not idle:
                 if loaded and not any(slot.draining for slot in loaded):

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from playground.errors import PlaygroundError
 from playground.types import Engine, ModelCard, Progress
 
-Key = tuple[str, str | None, str | None, str | None]
+Key = tuple[str | None, ...]
 
 
 def key_of(base: ModelCard) -> Key:
-    """What makes two bases one in memory: source, revision, dtype, device."""
-    return (base.endpoint or base.source, base.revision, base.dtype, base.device)
+    """What makes two bases one in memory: source, revision, dtype, device. One connection serves all bases that
+    another server answers for with one key."""
+    if base.is_remote:
+        return (base.endpoint, base.provider, base.api_key_env)
+    return (base.source, base.revision, base.dtype, base.device)
 
 
 @dataclass(slots=True, eq=False)

@@ -29,9 +29,9 @@ def first_pair(models: Sequence[ModelStatus]) -> tuple[str | None, str | None]:
     return (runnable[0], runnable[-1]) if runnable else (None, None)
 
 
-def is_tune(models: Sequence[ModelStatus], chosen: str | None) -> bool:
-    """Whether a fine-tune is chosen."""
-    return any(model.card.id == chosen and model.card.type == "fine-tuned" for model in models)
+def tune(models: Sequence[ModelStatus], chosen: str | None) -> ModelStatus | None:
+    """The fine-tune that is chosen, if one is."""
+    return next((one for one in models if one.card.id == chosen and one.card.type == "fine-tuned"), None)
 
 
 def note(models: Sequence[ModelStatus], chosen: str | None) -> dict[str, Any]:
@@ -51,6 +51,8 @@ def note(models: Sequence[ModelStatus], chosen: str | None) -> dict[str, Any]:
         told.append(f"{model.card.context_length:,} tokens of context")
     if not model.chat:
         told.append("no chat template")
+    if model.card.is_remote:
+        told.append("another server answers")
     if model.card.description:
         told.append(model.card.description)
     return {"text": " · ".join(told), "tone": "plain"}
@@ -78,6 +80,8 @@ def _state(model: ModelStatus) -> str:
         reason = model.reason or model.card.problem or ""
         cut = reason if len(reason) <= MAX_REASON_CHARS else reason[: MAX_REASON_CHARS - 1] + "…"
         return f"cannot be run: {cut}" if model.card.problem else f"failed: {cut}"
+    if model.card.is_remote:
+        return "asking its server" if model.state == "loading" else "remote"
     of_size = f" · {size(model.size_bytes)}" if model.size_bytes else ""
     if model.state == "hub":
         return f"{size(model.size_bytes)} to download" if model.size_bytes else "to download"

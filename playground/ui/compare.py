@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Updates = dict[Any, Any]
 SIDES = ("Left", "Right")
 MAX_STRENGTH = 1.5
-_NO_STRENGTH = {"shown": False, "strength": 1, "max": MAX_STRENGTH}
+_NO_STRENGTH = {"shown": False, "strength": 1, "max": MAX_STRENGTH, "closed": ""}
 
 
 class Comparison(Session):
@@ -100,7 +100,7 @@ def compare(models: Sequence[ModelStatus], examples: Sequence[str], enabled: boo
 
 
 def _strength(side: str, models: Sequence[ModelStatus], chosen: str | None) -> gr.HTML:
-    value = {**_NO_STRENGTH, "shown": catalog_view.is_tune(models, chosen)}
+    value = _strength_view(models, chosen, _NO_STRENGTH)
     return drawn(value, MOUNT, "playground.strength(element, props, trigger, watch)", f"{side}-strength")
 
 
@@ -310,11 +310,18 @@ def _strengths_shown(
     sides = list(zip(tab.panes, tab.strengths, strict=True))
     updates = {}
     for (_, slider), (side, strength) in zip(sides, reversed(sides) if swapped else sides, strict=True):
-        tune = catalog_view.is_tune(models, values[side.picker])
-        view = {**values[strength], "shown": True} if tune else _NO_STRENGTH
+        view = _strength_view(models, values[side.picker], values[strength])
         # What stays is not sent: it would undo what the person sets in the meantime.
         updates[slider] = gr.skip() if view == values[slider] else view
     return updates
+
+
+def _strength_view(models: Sequence[ModelStatus], chosen: str | None, set_so_far: View) -> View:
+    """A base has no strength, and a fine-tune that another server answers for has no other than 1."""
+    tune = catalog_view.tune(models, chosen)
+    if tune is None or tune.closed:
+        return {**_NO_STRENGTH, "shown": tune is not None, "closed": tune.closed if tune else ""}
+    return {**set_so_far, "shown": True, "closed": ""}
 
 
 async def _difference(session: Comparison, playground: Playground, caller: Caller) -> View:

@@ -285,7 +285,7 @@ const playground = (() => {
     watch("value", draw);
   }
 
-  // How much of a fine-tune is applied; a base has no such thing.
+  // How much of a fine-tune is applied; a base has no such thing, and one on another server is applied whole.
   function strength(element, props, trigger, watch) {
     const input = make("input");
     const shown = make("output");
@@ -295,6 +295,8 @@ const playground = (() => {
     element.querySelector(".pg-mount").replaceChildren(node);
     const draw = () => {
       node.hidden = !props.value.shown;
+      input.disabled = Boolean(props.value.closed);
+      node.title = props.value.closed;
       input.max = props.value.max;
       if (Number(input.value) !== props.value.strength) input.value = props.value.strength;
       shown.textContent = Number(input.value).toFixed(2);

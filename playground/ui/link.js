@@ -50,7 +50,8 @@ playground.link = (() => {
       const strength = current[`${tab}.${side}_strength`];
       if (!strength) continue;
       const wanted = numberOf(given.get(`${side}_strength`), { ...STRENGTH, max: strength.max });
-      values[`${tab}.${side}_strength`] = { ...strength, shown: model.tune, strength: model.tune ? wanted : 1 };
+      const { tune, closed } = model;
+      values[`${tab}.${side}_strength`] = { ...strength, shown: tune, closed, strength: tune && !closed ? wanted : 1 };
     }
     return { values, missing: missing.filter(Boolean) };
   }

@@ -102,7 +102,9 @@ def known(models: Sequence[ModelStatus], settings: Controls) -> View:
     """The value of `reader`."""
     sliders: dict[str, gr.Slider] = {name: getattr(settings, name) for name in NUMBERS}
     return {
-        "models": [{"id": model.card.id, "tune": model.card.type == "fine-tuned"} for model in models],
+        "models": [
+            {"id": model.card.id, "tune": model.card.type == "fine-tuned", "closed": model.closed} for model in models
+        ],
         "numbers": {
             name: {"min": slider.minimum, "max": slider.maximum, "step": slider.step, "default": slider.value}
             for name, slider in sliders.items()

@@ -70,6 +70,8 @@ class Asked:
 def prompts(asked: Asked) -> Views:
     """What each side was really sent."""
     run = asked.run
+    if why := _closed(asked):
+        return _once(views.idle(why))
 
     async def find() -> View:
         sides = await _each(asked.playground.render(request, run.caller) for request in run.requests)
@@ -81,6 +83,8 @@ def prompts(asked: Asked) -> Views:
 def scores(asked: Asked) -> Views:
     """Each answer under the other model."""
     run = asked.run
+    if why := _closed(asked):
+        return _once(views.idle(why))
     said = [Said(tuple(answer.token_ids), answer.text, tuple(answer.thought)) for answer in run.answers]
 
     async def find() -> View:
@@ -93,6 +97,8 @@ def scores(asked: Asked) -> Views:
 def parting(asked: Asked) -> Views:
     """Where the greedy answers part."""
     run = asked.run
+    if why := _closed(asked):
+        return _once(views.idle(why))
 
     async def find() -> View:
         return views.parting_view(run.names, await comparison.parting(asked.playground, run.requests, run.caller))
@@ -102,9 +108,10 @@ def parting(asked: Asked) -> Views:
 
 def strengths(asked: Asked) -> Views:
     """One fine-tune at several strengths, in one batch."""
-    tunes = [(request, card) for request, card in _cards(asked) if card.type == "fine-tuned"]
+    tunes = _tunes(asked)
     if not tunes:
-        return _once(views.idle("Only a fine-tune has a strength: choose one on either side and run."))
+        only = "Only a fine-tune has a strength: choose one on either side and run."
+        return _once(views.idle(_closed(asked) or only))
     hint = "Asks the same at strengths 0, 0.5, 1 and 1.5, all at once."
     if not asked.pressed:
         return _once(views.idle(hint) | {"run": "Run the strip"})
@@ -157,9 +164,9 @@ def checkpoints(asked: Asked) -> Views:
 def adapter(asked: Asked) -> Views:
     """Each fine-tune's adapter; on demand how faithfully it can be merged."""
     run, playground = asked.run, asked.playground
-    tunes = [(request, card) for request, card in _cards(asked) if card.type == "fine-tuned"]
+    tunes = _tunes(asked)
     if not tunes:
-        return _once(views.idle("Neither side has an adapter: choose a fine-tune and run."))
+        return _once(views.idle(_closed(asked) or "Neither side has an adapter: choose a fine-tune and run."))
 
     async def find() -> View:
         found = [(card.name, await playground.describe(card.id, run.caller)) for _, card in tunes]
@@ -174,6 +181,8 @@ def adapter(asked: Asked) -> Views:
 def proof(asked: Asked) -> Views:
     """What gave each answer; on demand held against the weights and files as they are now."""
     run, playground = asked.run, asked.playground
+    if why := _closed(asked):
+        return _once(views.idle(why))
     finishes = [answer.finish for answer in run.answers if answer.finish is not None]
     proofs = [finish.proof for finish in finishes if finish.proof is not None]
     if len(proofs) < len(run.answers):
@@ -200,6 +209,17 @@ async def flag(run: Run, playground: Playground) -> str:
         name = playground.status(request.model, run.caller).card.name
         told.append(f"{name} changes nothing here. {comparison.why_nothing(details, request.strength)}")
     return " ".join(dict.fromkeys(told))
+
+
+def _closed(asked: Asked) -> str:
+    """Why one of the sides cannot be looked into; empty where both can."""
+    found = [asked.playground.status(request.model, asked.run.caller) for request in asked.run.requests]
+    return next((f"{model.card.name}: {model.closed}" for model in found if model.closed), "")
+
+
+def _tunes(asked: Asked) -> list[tuple[GenerationRequest, ModelCard]]:
+    """The sides that have an adapter here."""
+    return [(request, card) for request, card in _cards(asked) if card.type == "fine-tuned" and not card.is_remote]
 
 
 def _cards(asked: Asked) -> list[tuple[GenerationRequest, ModelCard]]:
