@@ -69,7 +69,21 @@ KEPT = {
     ("get", "/api/v1/playground/votes"): LISTED,
     ("get", "/api/v1/playground/export/{what}"): LISTED | {"400"},
 }
-"""The routes of what is kept, and their errors."""
+"""The routes that are no question to a model, and their errors."""
+LIBRARY = "/api/v1/playground/library"
+MANAGED = FOUND | {"413"}
+KEPT |= {
+    ("get", LIBRARY): LISTED,
+    ("post", f"{LIBRARY}/load"): MANAGED | {"501", "503"},
+    ("post", f"{LIBRARY}/cancel"): MANAGED,
+    ("post", f"{LIBRARY}/unload"): MANAGED,
+    ("post", f"{LIBRARY}/pin"): MANAGED,
+    ("post", f"{LIBRARY}/adapters"): MANAGED | {"503"},
+    ("delete", f"{LIBRARY}/adapters"): MANAGED,
+    ("post", f"{LIBRARY}/archives"): MANAGED,
+    ("post", f"{LIBRARY}/unwatch"): MANAGED,
+    ("get", f"{LIBRARY}/hub"): MANAGED | {"503"},
+}
 ROUTES |= KEPT.keys()
 CODES = {
     "400": "validation_error",

@@ -14,7 +14,7 @@ from gradio.events import Dependency
 from gradio.themes import Default, LocalFont
 from gradio.themes.utils import colors, sizes
 
-from playground.ui import catalog_view, compare, controls, evaluate, history, link, single
+from playground.ui import catalog_view, compare, controls, evaluate, history, link, models, single
 from playground.ui.calling import caller_of
 from playground.ui.composer import listen
 from playground.ui.pane import Pane, refreshed
@@ -39,8 +39,11 @@ SCRIPTS = (
     "evaluation.js",
     "evaluate.js",
     "history.js",
+    "model_row.js",
+    "add_model.js",
+    "models.js",
 )
-STYLES = ("style.css", "blind.css", "evaluate.css", "history.css")
+STYLES = ("style.css", "blind.css", "evaluate.css", "history.css", "models.css")
 TITLE = "Playground"
 EXAMPLES = (
     "Where is my parcel? I ordered a lamp last week.",
@@ -56,7 +59,7 @@ SIGN_OUT = '<form class="pg-sign-out" method="post" action="sign-out"><button>Si
 
 def build_page(playground: Playground) -> gr.Blocks:
     """The whole page over the service. As built it shows what anybody may see; each caller's own comes on loading."""
-    models = playground.models()
+    listed = playground.models()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
         gr.HTML(f'<h1 class="pg-title">{TITLE}</h1>', apply_default_css=False, js_on_load=None)
         if not playground.inference:
@@ -65,23 +68,26 @@ def build_page(playground: Playground) -> gr.Blocks:
             with gr.Column(scale=4, min_width=320), gr.Tabs(elem_id="tabs") as tabs:
                 with gr.Tab("Compare", id="compare") as compare_item:
                     copy_compare = link.copy_button("compare", playground.inference)
-                    compare_tab = compare.compare(models, EXAMPLES, playground.inference)
+                    compare_tab = compare.compare(listed, EXAMPLES, playground.inference)
                 with gr.Tab("Single", id="single") as single_item:
                     copy_single = link.copy_button("single", playground.inference)
-                    single_tab = single.single(models, EXAMPLES, playground.inference)
+                    single_tab = single.single(listed, EXAMPLES, playground.inference)
                 with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab"):
-                    evaluate.evaluate(models, playground.inference)
+                    evaluate.evaluate(listed, playground.inference)
                 with gr.Tab("History", id="history", elem_id="history-tab"):
                     history.history(playground.inference)
+                with gr.Tab("Models", id="models", elem_id="models-tab"):
+                    models.models(playground.inference)
             with gr.Column(scale=1, min_width=260, elem_classes="pg-settings"):
                 settings = controls.controls()
                 if playground.keys_on:
                     gr.HTML(SIGN_OUT, apply_default_css=False, js_on_load=None)
-        reader = link.reader(models, settings)
+        reader = link.reader(listed, settings)
         events = compare.wire(compare_tab, settings, playground)
         events += single.wire(single_tab, settings, playground)
         sides, alone = compare_tab.panes, (single_tab.pane,)
-        loaded = _keep_fresh(page, events, (*sides, *alone), reader, settings, playground)
+        tab_items = (compare_item, single_item)
+        loaded = _keep_fresh(page, tab_items, events, (*sides, *alone), reader, settings, playground)
         for tab, panes in ((compare_item, sides), (single_item, alone)):
             _show_chosen(tab, panes, settings, playground)
         parts = {"compare": _parts(compare_tab, copy_compare), "single": _parts(single_tab, copy_single)}
@@ -127,27 +133,30 @@ def _parts(tab: compare.Compare | single.Single, copy: gr.Button) -> dict[str, A
 
 def _keep_fresh(
     page: gr.Blocks,
+    tab_items: tuple[gr.Tab, ...],
     events: list[Any],
     panes: tuple[Pane, ...],
     reader: gr.HTML,
     settings: controls.Controls,
     playground: Playground,
 ) -> Dependency:
-    """The pickers tell what models a caller sees, and their state: anew when the page is loaded and after each run.
-    Returns the first of these events."""
+    """The pickers tell what models a caller sees, and their state: anew when the page is loaded, when somebody comes
+    back to them, and after each run. Returns the first of these events."""
     pickers: set[Any] = {pane.picker for pane in panes}
 
     def refresh(values: Mapping[Any, Any], request: gr.Request) -> dict[Any, Any]:
-        models = playground.models(caller_of(request))
-        updates: dict[Any, Any] = {reader: link.known(models, settings)}
+        listed = playground.models(caller_of(request))
+        updates: dict[Any, Any] = {reader: link.known(listed, settings)}
         for pane in panes:
-            updates |= refreshed(pane, models, values[pane.picker])
+            updates |= refreshed(pane, listed, values[pane.picker])
         return updates
 
     outputs = [reader, *pickers, *(pane.note for pane in panes)]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     for event in events:
         event.then(refresh, pickers, outputs, **quiet)
+    for tab in tab_items:
+        tab.select(refresh, pickers, outputs, **quiet)
     return page.load(refresh, pickers, outputs, **quiet)
 
 
@@ -155,10 +164,10 @@ def _show_chosen(tab: gr.Tab, panes: tuple[Pane, ...], settings: controls.Contro
     """The line below each picker, and the thinking switch where a chosen model thinks."""
 
     def show(values: Mapping[Any, Any], request: gr.Request) -> dict[Any, Any]:
-        models = playground.models(caller_of(request))
+        listed = playground.models(caller_of(request))
         chosen = [values[pane.picker] for pane in panes]
-        notes = {pane.note: catalog_view.note(models, values[pane.picker]) for pane in panes}
-        thinks = any(model.thinking for model in models if model.card.id in chosen)
+        notes = {pane.note: catalog_view.note(listed, values[pane.picker]) for pane in panes}
+        thinks = any(model.thinking for model in listed if model.card.id in chosen)
         return {**notes, settings.thinking: gr.update(visible=thinks)}
 
     pickers = {pane.picker for pane in panes}

@@ -1,0 +1,101 @@
+// Draws one model of the Models tab: what it is called, how it stands, what it takes, and what can be done with it.
+// Knows a model as the library's routes tell it; refuses to know how these are asked.
+Object.assign(playground, (() => {
+  const { make } = playgroundText;
+  const { action, asking } = playground;
+  const STAGES = { waiting: "Waiting for room", downloading: "Downloading", loading: "Loading", prefill: "Loading" };
+  const since = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+
+  function size(bytes) {
+    if (bytes == null) return "?";
+    if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
+    return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${Math.ceil(bytes / 1e3)} kB`;
+  }
+
+  function ago(seconds) {
+    const passed = Math.max(0, Date.now() / 1000 - seconds);
+    if (passed < 60) return "just now";
+    if (passed < 3600) return since.format(-Math.round(passed / 60), "minute");
+    return passed < 86400 ? since.format(-Math.round(passed / 3600), "hour") : since.format(-Math.round(passed / 86400), "day");
+  }
+
+  function standing({ status, progress, size_bytes: bytes, closed }) {
+    if (status === "ready") return closed ? "Answered elsewhere" : "Ready";
+    if (status === "failed") return "Cannot be run";
+    if (status === "hub") return bytes == null ? "On the Hub" : `On the Hub, ${size(bytes)} to fetch`;
+    if (status === "disk") return closed ? "Answered elsewhere" : "On disk";
+    const stage = STAGES[progress?.stage] ?? "Loading";
+    return progress?.fraction == null ? `${stage}…` : `${stage} ${Math.floor(100 * progress.fraction)}%`;
+  }
+
+  function use({ users, num_waiting: waiting, last_used_at: last }) {
+    const names = [...new Set(users)].filter(Boolean);
+    const parts = [];
+    if (users.length) parts.push(`${users.length} ${users.length === 1 ? "answer" : "answers"}${names.length ? ` for ${names.join(", ")}` : ""}`);
+    if (waiting) parts.push(`${waiting} waiting`);
+    return parts.length ? parts.join(", ") : last == null ? "–" : `used ${ago(last)}`;
+  }
+
+  function memory({ status, memory_bytes: bytes, closed }) {
+    if (closed) return "none here";
+    return bytes == null ? "–" : `${status === "ready" ? "" : "about "}${size(bytes)}`;
+  }
+
+  function kind({ dtype, device, owner, type, step }) {
+    return [type === "base" ? "base" : step == null ? "fine-tune" : "checkpoint", dtype, device, owner && `of ${owner}`].filter(Boolean).join(" · ");
+  }
+
+  // What the buttons depend on: only where that changes are they made anew, so that one keeps the focus.
+  const offered = ({ status, cancellable, pinned, removable }, mayManage, enabled) => [status, cancellable, pinned, removable, mayManage, enabled].join();
+
+  function buttons(model, { act, mayManage, enabled }) {
+    if (!mayManage) return [];
+    const does = (words, verb, more) => action(words, () => act(model.id, verb, more));
+    const made = [];
+    if (enabled && ["hub", "disk", "failed"].includes(model.status) && !model.cancellable) made.push(does(model.status === "hub" ? "Download" : "Load", "load"));
+    if (model.cancellable) made.push(does("Cancel", "cancel"));
+    if (model.status === "ready") {
+      made.push(does("Unload", "unload"));
+      const pin = does(model.pinned ? "Unpin" : "Pin", "pin", { pinned: !model.pinned });
+      pin.title = model.pinned ? "Let it go when others want the room" : "Keep it in memory whoever wants the room";
+      made.push(pin);
+    }
+    if (model.removable) made.push(asking("Remove", "Out of the list?", () => act(model.id, "remove")).node);
+    return made;
+  }
+
+  // A line that is drawn again and again; its nodes stay.
+  function modelRow() {
+    const [name, id, what, state, takes, used, told, actions] = ["pg-listed-name", "pg-listed-id", "pg-listed-what", "pg-listed-state", "pg-listed-takes", "pg-listed-use", "pg-listed-told", "pg-actions"].map((style) => make("div", style));
+    const bar = make("div", "pg-bar", make("div"));
+    const node = make("li", "pg-listed", make("div", "pg-listed-head", name, id, what), make("div", "pg-listed-standing", state, bar), takes, used, actions, told);
+    let drawnButtons = "";
+
+    function draw(model, means) {
+      node.dataset.status = model.status;
+      node.classList.toggle("pg-fine-tune", model.type !== "base");
+      name.textContent = model.name;
+      id.textContent = model.id;
+      what.textContent = kind(model);
+      state.textContent = standing(model) + (model.pinned ? " · pinned" : "");
+      takes.textContent = memory(model);
+      used.textContent = use(model);
+      told.textContent = model.reason ?? "";
+      told.hidden = !model.reason;
+      const fraction = model.status === "loading" ? model.progress?.fraction : undefined;
+      bar.style.visibility = model.status === "loading" ? "visible" : "hidden";
+      bar.classList.toggle("pg-unknown", fraction == null);
+      bar.firstChild.style.width = fraction == null ? "" : `${100 * fraction}%`;
+      const now = offered(model, means.mayManage, means.enabled);
+      if (now === drawnButtons) return;
+      const had = actions.contains(document.activeElement);
+      actions.replaceChildren(...buttons(model, means));
+      drawnButtons = now;
+      if (had) actions.querySelector("button")?.focus();
+    }
+
+    return { node, draw };
+  }
+
+  return { modelRow, fileSize: size };
+})());
