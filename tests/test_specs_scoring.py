@@ -251,6 +251,7 @@ def test_constraints_that_are_not_checked(text: str, why: str):
         ("Never use the word 'cat'", "Cat-like", "the answer contains “cat”"),
         ("Never say 'caf'", "café", None),
         ("Never say 'caf'", "cafe\u0301", None),
+        ("Never say 'cafe\u0301'", "CAFÉ", "the answer contains “cafe\u0301”"),
         ("Never say 'Straße'", "STRASSE", "the answer contains “Straße”"),
         ("Never say 'कम'", "कमल", None),
         ("Never say 'कम'", "कमी", None),
@@ -294,6 +295,9 @@ def test_a_broken_constraint_fails_an_expected_answer():
     [
         ("Yes", " yes\n", True, None, 1.0),
         ("Straße  12", "STRASSE\n12", True, None, 1.0),
+        ("Café", "cafe\u0301", True, None, 1.0),
+        ('{"a": "é"}', '{"a": "e\u0301"}', True, 1.0, 1.0),
+        ("1", "①", False, None, 0.0),
         ("Yes", "Yes.", False, None, 1.0),
         ("yes", "no", False, None, 0.0),
         ("a b c", "c b d", False, None, pytest.approx(2 / 3)),

@@ -9,6 +9,7 @@ import json
 import re
 from math import prod
 from typing import Literal, NoReturn, get_args
+from unicodedata import normalize
 
 import regex
 
@@ -29,8 +30,9 @@ _COUNT = re.compile(r"\{\s*(\d+)")
 
 
 def folded(text: str) -> str:
-    """A text as answers are compared: without letter case, each run of white space one space, none at the ends."""
-    return " ".join(text.split()).casefold()
+    """A text as answers are compared: without letter case, each run of white space one space, none at the ends, and
+    letters with marks composed, as Unicode has both ways to write them."""
+    return normalize("NFC", normalize("NFD", " ".join(text.split())).casefold())
 
 
 def whole_words(phrase: str) -> str:
