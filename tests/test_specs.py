@@ -194,7 +194,7 @@ def test_reading_a_file_names_it(tmp_path: Path):
     assert read_spec(good).name == "greeter"
     with pytest.raises(SpecError, match=r"^broken\.json: line 2 is not JSON"):
         read_spec(broken)
-    with pytest.raises(SpecError, match=r"^binary\.json: cannot be read"):
+    with pytest.raises(SpecError, match=r"^binary\.json: cannot be read: it is not text in UTF-8$"):
         read_spec(binary)
     with pytest.raises(SpecError, match=r"^absent\.json: cannot be read"):
         read_spec(tmp_path / "absent.json")
