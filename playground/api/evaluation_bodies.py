@@ -110,8 +110,9 @@ class CasesReply(BaseModel):
 
 
 class TotalsReply(BaseModel):
-    """The wrapped totals: passed cases, scores, times and tokens a side, the measures with the difference's 95%
-    interval and its reading, what improved and regressed, and the blind votes."""
+    """The wrapped totals: passed cases, times and tokens of each side over the cases that it has answered; over those
+    that both have, the measures with the difference's 95% interval and its reading, and what improved and regressed;
+    and the blind votes."""
 
     data: dict[str, Any]
 

@@ -144,7 +144,8 @@ def _add_findings(router: APIRouter, evaluator: Evaluator) -> None:
 
     @router.get("/{evaluation_id}/totals", responses={**FINDING, **answered(TotalsReply(data=TOTALS))})
     def show_totals(evaluation_id: EvaluationId, caller: CurrentCaller) -> TotalsReply:
-        """What the cases that both sides have answered come to."""
+        """What the answers come to so far: each side by the cases that it has answered, measures and changes by those
+        that both have."""
         return TotalsReply(data=totals_record(evaluator.report(caller, evaluation_id)))
 
     @router.get("/{evaluation_id}/report", response_class=Response, responses={**FINDING, **REPORT})
