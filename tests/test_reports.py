@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from playground.evaluator import Evaluator
 from playground.reports import Report, written
@@ -113,7 +113,7 @@ def test_html_fits_a_phone_and_no_text_turns_another_round(browser: Browser, tmp
     page_file = tmp_path / "report.html"
     page_file.write_text(written(made.report(LOCAL, evaluation_id), "html"), "utf-8")
     made.close()
-    page = browser.new_context(viewport=PHONE).new_page()
+    page = browser.new_context(viewport=ViewportSize(width=PHONE["width"], height=PHONE["height"])).new_page()
     page.goto(page_file.as_uri())
     page.locator("summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
