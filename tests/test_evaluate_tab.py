@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, Locator, Page, Request, expect
+from playwright.sync_api import FilePayload, Locator, Page, Request, Route, expect
 
 from tests.browser import DESKTOP, PHONE, Person
 from tests.drive import wait_for
@@ -39,8 +39,8 @@ class Evaluating:
     def tab(self) -> Locator:
         return self.page.locator("#evaluate .pg-evaluate")
 
-    def choose(self, spec: str, name: str = "tunedtensor.json") -> None:
-        file: FilePayload = {"name": name, "mimeType": "application/json", "buffer": spec.encode()}
+    def choose(self, spec: str, name: str = "tunedtensor.json", encoding: str = "utf-8") -> None:
+        file: FilePayload = {"name": name, "mimeType": "application/json", "buffer": spec.encode(encoding)}
         self.tab.locator(".pg-drop input").set_input_files(file)
 
     def button(self, name: str) -> Locator:
@@ -90,6 +90,17 @@ def test_a_broken_spec_tells_all_its_problems(evaluating: Evaluating) -> None:
         expect(problems).to_contain_text(problem)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_refused_as_a_shell_refuses_it(evaluating: Evaluating, encoding: str) -> None:
+    evaluating.choose(json.dumps({"name": "Grüße"}, ensure_ascii=False), "old.json", encoding)
+    expect(evaluating.tab.get_by_role("alert")).to_have_text("old.json: cannot be read: it is not text in UTF-8")
+
+
+def test_a_mark_at_the_start_of_a_file_is_none_of_its_text(evaluating: Evaluating) -> None:
+    evaluating.choose(short_spec(), encoding="utf-8-sig")
+    expect(evaluating.button("Run")).to_be_enabled()
+
+
 def test_a_spec_is_run_and_its_figures_are_the_servers(evaluating: Evaluating, demo_server: Server) -> None:
     evaluating.begin(short_spec())
     evaluating.expect_status("Done")
@@ -130,6 +141,25 @@ def test_cases_are_filtered_searched_and_opened(evaluating: Evaluating, demo_ser
     )
 
 
+def test_figures_of_an_evaluation_that_is_cut_off_say_what_they_are_of(evaluating: Evaluating) -> None:
+    said = "each model's share is of the cases that it has answered, all that compares them of those that both have"
+
+    def cut_off(route: Route) -> None:
+        reply = route.fetch()
+        found = reply.json()
+        found["data"]["sides"][1]["num_answers"] -= 1
+        route.fulfill(response=reply, json=found)
+
+    evaluating.begin(short_spec(2), max_tokens=8)
+    evaluating.expect_status("Done")
+    expect(evaluating.tab.locator(".pg-total")).to_have_count(2)
+    expect(evaluating.tab.locator(".pg-above")).not_to_contain_text(said)
+    evaluating.page.route("**/totals", cut_off)
+    evaluating.button("Back").click()
+    evaluating.tab.locator(".pg-earlier-one").first.click()
+    expect(evaluating.tab.locator(".pg-above")).to_contain_text(said)
+
+
 def test_one_is_paused_goes_on_and_is_stopped(evaluating: Evaluating, demo_server: Server) -> None:
     evaluating.begin((ROOT / "demo" / "tunedtensor.json").read_text())
     evaluating.expect_status("left")
@@ -164,6 +194,7 @@ def test_cases_are_voted_on_blind_by_keyboard(evaluating: Evaluating, demo_serve
         evaluating.page.keyboard.press(key)
         expect(ballot).to_contain_text(DEMO)
         expect(ballot).to_contain_text(JSON)
+        expect(ballot).to_contain_text(f"{left - 1} to vote on")
         evaluating.page.keyboard.press("Enter")
     expect(ballot).to_contain_text("of 3 blind votes")
     evaluating.page.keyboard.press("Enter")
@@ -200,7 +231,12 @@ def test_hostile_text_stays_text(evaluating: Evaluating) -> None:
 
 def test_it_fits_a_phone_and_has_the_width_of_a_desktop(visit: Visit, demo_server: Server) -> None:
     phone = Evaluating(visit(demo_server.url + "/", viewport=PHONE))
-    phone.begin(short_spec(2))
+    phone.choose(short_spec(2, name="name" * 40, description="word" * 40, constraints=["Never" * 40]))
+    phone.tab.locator(".pg-constraints summary").click()
+    for part in phone.tab.locator("h3, p, li").all():
+        assert part.evaluate("it => it.scrollWidth <= it.clientWidth")
+    phone.button("Back").click()
+    phone.begin(short_spec(2, name="name" * 40))
     phone.expect_status("Done")
     assert phone.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     # The readings break their lines.
@@ -368,18 +404,23 @@ def test_where_none_are_listed_a_browser_remembers_what_it_began(visit: Visit, d
         one.page.route(
             f"**{PATH}", lambda route: route.fulfill(json={"data": []}) if is_list(route.request) else route.continue_()
         )
-    someone.begin(short_spec(1), max_tokens=8)
-    someone.expect_status("Done")
+        # Gradio's own stream says so when its page is left.
+        one.person.expects("AbortError")
+    for name in ("first", "second"):
+        someone.begin(short_spec(1, name=name), max_tokens=8)
+        someone.expect_status("Done")
+        someone.button("Back").click()
     with other.page.expect_response(f"**{PATH}"):
         other.open()
     expect(other.tab.locator(".pg-earlier-one")).to_have_count(0)
     someone.open()
-    someone.tab.locator(".pg-earlier-one").click()
+    expect(someone.tab.locator(".pg-earlier-one strong")).to_have_text(["second", "first"])
+    someone.tab.locator(".pg-earlier-one").last.click()
     someone.expect_status("Done")
     someone.button("Delete").first.click()
     someone.tab.locator(".pg-danger").click()
-    expect(someone.tab.locator(".pg-drop")).to_be_visible()
-    assert someone.page.evaluate("localStorage.getItem('playground-evaluations')") == "[]"
+    expect(someone.tab.locator(".pg-earlier-one strong")).to_have_text(["second"])
+    assert len(someone.page.evaluate("JSON.parse(localStorage.getItem('playground-evaluations'))")) == 1
 
 
 def is_list(request: Request) -> bool:

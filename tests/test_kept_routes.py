@@ -79,6 +79,26 @@ def test_what_is_not_there_looks_like_what_is_anothers(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("evaluations/xx", "evaluation_id: 'xx' is not allowed: it must be an id as the list gives it"),
+        ("runs/zz", "run_id: 'zz' is not allowed: it must be an id as the list gives it"),
+        ("runs?search=" + "ab" * 501, "b' is not allowed: it must have at most 1000 characters"),
+        ("runs?limit=many", "limit: 'many' is not allowed: it must be a whole number"),
+        ("runs?limit=1.5", "limit: '1.5' is not allowed: it must be a whole number"),
+        ("runs?before=" + "9" * 5000, "9' is not allowed: it must be a whole number, and a shorter one"),
+        (f"evaluations/{NO_ID}/cases/first/blind", "number: 'first' is not allowed: it must be a whole number"),
+        (
+            f"evaluations/{NO_ID}/report?format=pdf",
+            "format: 'pdf' is not allowed: it must be 'json', 'md', 'html' or 'csv'",
+        ),
+    ],
+)
+def test_what_breaks_a_rule_is_told_with_its_own(server: Server, path: str, message: str) -> None:
+    assert server.get(f"{P}/{path}").error()["message"].endswith(message)
+
+
+@pytest.mark.parametrize(
     ("body", "param", "told"),
     [
         ({}, "spec", "spec"),

@@ -278,10 +278,36 @@ def test_numbers_are_held_to_what_the_sliders_allow(visit: Visit, url: str, fake
         f"#compare?left={JSON}&left_strength=99&right={BASE}&right_strength=0.5&prompt=Hi&temperature=-3&max_tokens=70.4"
         "&top_p=0&top_k=1e9&seed=1.5&frequency_penalty=many&presence_penalty=Infinity&thinking=maybe&stop=&unknown=1",
     )
+    notice = person.page.locator("#compare-notice").get_by_role("alert")
+    for told in (
+        "left_strength “99” is 1.5 here",
+        "right_strength “0.5” is 1 here",
+        "temperature “-3” is 0 here",
+        "max_tokens “70.4” is 70 here",
+        "top_p “0” is 0.01 here",
+        "top_k “1e9” is 200 here",
+        "frequency_penalty “many” is 0 here",
+        "presence_penalty “Infinity” is 0 here",
+        "seed “1.5” is none here",
+        "thinking “maybe” is off here",
+        "unknown “1” means nothing here",
+    ):
+        expect(notice).to_contain_text(told)
     expect(prompt(person, "compare")).to_have_value("Hi")
     left, right = ran(person, fake, "compare")
     assert left.sampling == Sampling(temperature=0, max_tokens=70, top_p=0.01, top_k=200, seed=left.sampling.seed)
     assert (left.strength, right.strength, left.thinking) == (1.5, 1, False)
+
+
+def test_what_the_page_can_take_as_it_stands_is_taken_without_a_word(
+    visit: Visit, url: str, fake: FakePlayground
+) -> None:
+    asked = [f"v=1&left={JSON}&left_strength=1.5&right={BASE}&right_strength=1&prompt=Hi&system=", "max_tokens=1"]
+    person = opened(visit(url), "#compare?" + "&".join([*asked, "temperature=2.0&seed=-7&thinking=0&stop=&top_k="]))
+    expect(prompt(person, "compare")).to_have_value("Hi")
+    expect(person.page.locator("#compare-notice").get_by_role("alert")).to_be_hidden()
+    left, _ = ran(person, fake, "compare")
+    assert left.sampling == Sampling(temperature=2, max_tokens=1, seed=-7)
 
 
 def test_a_model_that_is_not_there_is_named_and_the_picker_stays(visit: Visit, url: str, fake: FakePlayground) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, ViewportSize, expect
 
 from playground.evaluator import Evaluator
 from playground.reports import Report, written
 from tests import evaluating
+from tests.browser import PHONE
 from tests.evaluating import BASE, LOCAL, TUNE, ScriptedService, evaluator
 
 HOSTILE = (
@@ -98,6 +99,32 @@ def test_html_is_one_page_that_runs_and_asks_for_nothing(report: Report, browser
     expect(page.locator("details").first).to_be_hidden()
     page.get_by_text("Improved", exact=True).click()
     expect(page.locator("details").first).to_be_visible()
+    page.context.close()
+
+
+def test_html_fits_a_phone_and_no_text_turns_another_round(browser: Browser, tmp_path: Path) -> None:
+    made = evaluator(tmp_path, ScriptedService())
+    turned = "\u202e" + "gnol" * 50
+    cases = [{"input": turned, "expected": turned, "assert": ["max-length:1"]}]
+    spec = {"name": turned, "description": turned, "system_prompt": turned, "base_model": BASE, "eval_cases": cases}
+    text = json.dumps({**spec, "constraints": [turned]})
+    evaluation_id = made.start(f"{turned}.json", text, (BASE, TUNE), LOCAL)
+    made.wait(evaluation_id)
+    page_file = tmp_path / "report.html"
+    page_file.write_text(written(made.report(LOCAL, evaluation_id), "html"), "utf-8")
+    made.close()
+    page = browser.new_context(viewport=ViewportSize(width=PHONE["width"], height=PHONE["height"])).new_page()
+    page.goto(page_file.as_uri())
+    page.locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    table = page.locator(".wide").first
+    assert table.evaluate("it => it.scrollWidth > it.clientWidth && getComputedStyle(it).overflowX") == "auto"
+    assert page.title() == f"\u2068{turned}\u2069"
+    isolated = "it => ['isolate', 'plaintext'].includes(getComputedStyle(it).unicodeBidi)"
+    around = page.locator(f"xpath=//body//*[contains(text(), '{turned}')]")
+    assert around.count() >= 7
+    for place in around.all():
+        assert place.evaluate(isolated), place.evaluate("it => it.outerHTML")
     page.context.close()
 
 

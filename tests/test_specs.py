@@ -136,10 +136,11 @@ def test_a_case_may_be_checked_by_constraints_alone():
         ({"name": ...}, "name: is missing"),
         ({"name": ""}, "name: '': must not be blank"),
         ({"system_prompt": ...}, "system_prompt: is missing"),
-        ({"system_prompt": 3}, "system_prompt: 3: "),
+        ({"system_prompt": 3}, "system_prompt: 3: must be a string"),
         ({"base_model": ...}, "base_model: is missing"),
-        ({"guidelines": "Be kind."}, "guidelines: 'Be kind.': "),
-        ({"guidelines": [1]}, "guidelines[0]: 1: "),
+        ({"guidelines": "Be kind."}, "guidelines: 'Be kind.': must be a list"),
+        ({"guidelines": [1]}, "guidelines[0]: 1: must be a string"),
+        ({"examples": [1]}, "examples[0]: 1: must be an object"),
         ({"constrains": []}, "constrains: []: is not a known key"),
         ({"examples": [{"input": "hi"}]}, "examples[0].output: is missing"),
         ({"examples": [{"input": "hi", "output": "x", "why": 1}]}, "examples[0].why: 1: is not a known key"),
@@ -193,7 +194,7 @@ def test_reading_a_file_names_it(tmp_path: Path):
     assert read_spec(good).name == "greeter"
     with pytest.raises(SpecError, match=r"^broken\.json: line 2 is not JSON"):
         read_spec(broken)
-    with pytest.raises(SpecError, match=r"^binary\.json: cannot be read"):
+    with pytest.raises(SpecError, match=r"^binary\.json: cannot be read: it is not text in UTF-8$"):
         read_spec(binary)
     with pytest.raises(SpecError, match=r"^absent\.json: cannot be read"):
         read_spec(tmp_path / "absent.json")

@@ -94,25 +94,30 @@ def test_one_spec_with_every_kind_of_assertion():
     assert score_of(case, (), "{").failures[1] == "min-length:10: the answer has 1 characters"
 
 
-WITHOUT = "Checked, letter case aside: the answer must not contain "
-WITH = "Checked, letter case aside: the answer must contain "
-STARTS = "Checked, letter case aside: the answer must start with "
-ENDS = "Checked, letter case aside: the answer must end with "
+WITHOUT = "Checked, by whole words, letter case aside: the answer must not contain "
+WITH = "Checked, by whole words, letter case aside: the answer must contain "
+STARTS = "Checked, by whole words, letter case aside: the answer must start with "
+ENDS = "Checked, by whole words, letter case aside: the answer must end with "
 JSON = "Checked: the whole answer must be JSON."
 
 
 @pytest.mark.parametrize(
     ("text", "reading"),
     [
-        ("Never mention another shop.", f"{WITHOUT}“another shop”."),
         *(
-            (f"Never {verb} API keys", f"{WITHOUT}“API keys”.")
-            for verb in ["share", "include", "reveal", "use", "say", "output"]
+            (f"Never {verb} 'API keys'", f"{WITHOUT}“API keys”.")
+            for verb in ["share", "mention", "include", "reveal", "use", "say", "output"]
         ),
-        *((f"Never {verb} API keys", f"{WITHOUT}“API keys”.") for verb in ["return", "give", "provide", "show"]),
-        *((f"never {verb} API keys", f"{WITHOUT}“API keys”.") for verb in ["disclose", "expose"]),
-        ("You must never share API keys!", f"{WITHOUT}“API keys!”."),
-        ("Must never share  API\nkeys", f"{WITHOUT}“API keys”."),
+        *((f"Never {verb} “API keys”", f"{WITHOUT}“API keys”.") for verb in ["return", "give", "provide", "show"]),
+        *((f"never {verb} `API keys`", f"{WITHOUT}“API keys”.") for verb in ["disclose", "expose"]),
+        ('You must never share "API keys"!', f"{WITHOUT}“API keys”."),
+        ('Must never share  "API\nkeys" in any answer.', f"{WITHOUT}“API keys”."),
+        ("Never mention AI.", f"{WITHOUT}“AI”."),
+        ("Never mention Juniper Lane!", f"{WITHOUT}“Juniper Lane”."),
+        ("Never mention GPT 4 or Claude", f"{WITHOUT}“GPT 4”; the answer must not contain “Claude”."),
+        ("Never mention One Two Three", f"{WITHOUT}“One Two Three”."),
+        ("Never mention 東京.", f"{WITHOUT}“東京”."),
+        ("Never say no.", f"{WITHOUT}“no”."),
         ('Never say "cheap."', f"{WITHOUT}“cheap”."),
         ("Never say 'cheap' or “free”.", f"{WITHOUT}“cheap”; the answer must not contain “free”."),
         (
@@ -120,19 +125,19 @@ JSON = "Checked: the whole answer must be JSON."
             f"{WITHOUT}“don’t know”; the answer must not contain “can't help”; the answer must not contain “n/a”.",
         ),
         ("Never use the word cheap.", f"{WITHOUT}“cheap”."),
+        ("Never use the word 'cat'", f"{WITHOUT}“cat”."),
         ("Never use the words „billig“ or «gratis».", f"{WITHOUT}“billig”; the answer must not contain “gratis”."),
-        ("Never mention politics or religion", f"{WITHOUT}“politics”; the answer must not contain “religion”."),
-        ("Never give one two three four", f"{WITHOUT}“one two three four”."),
         ("Never say '.'", f"{WITHOUT}“.”."),
-        ("Always include Juniper Lane", f"{WITH}“Juniper Lane”."),
-        ("Always use Sir or Madam.", f"{WITH}“Sir” or “Madam”."),
+        ("Always mention Juniper Lane", f"{WITH}“Juniper Lane”."),
+        ("Always say please", f"{WITH}“please”."),
+        ("Always say Sir or Madam.", f"{WITH}“Sir” or “Madam”."),
         ("You must always contain 'a' and 'b'", f"{WITH}“a”; the answer must contain “b”."),
-        ("Always include 'a' or 'b'", f"{WITH}“a” or “b”."),
+        ("Always include 'a' or 'b' in your answer.", f"{WITH}“a” or “b”."),
         ("Always start with Hello", f"{STARTS}“Hello”."),
         ("Always begin with 'Hello, friend'", f"{STARTS}“Hello, friend”."),
-        ("Always begin your answer with Hello or 'Hi'.", f"{STARTS}“Hi”."),
+        ("Always begin your answer with Hello or 'Hi'.", f"{STARTS}“Hello” or “Hi”."),
         ("Always start every response with Hi or Ho", f"{STARTS}“Hi” or “Ho”."),
-        ("Always end with Thank you.", f"{ENDS}“Thank you”."),
+        ("Always end with 'Thank you.'", f"{ENDS}“Thank you”."),
         ("Must always end the reply with “Thank you.”", f"{ENDS}“Thank you”."),
         *((f"Always {verb} in valid JSON.", JSON) for verb in ["respond", "reply", "answer", "return", "output"]),
         ("Always respond with JSON", JSON),
@@ -168,15 +173,53 @@ def test_constraints_that_are_checked(text: str, reading: str):
         ("Always respond in French", "nothing that can be looked up"),
         ("Never answer in JSON", "nothing that can be looked up"),
         ("Answer in JSON", "nothing that can be looked up"),
-        ("Never give one two three four five", "“one two three four five” is no phrase"),
-        ("Never mention prices. Be kind.", "“prices. Be kind” is no phrase"),
-        ("Always include a disclaimer", "“a disclaimer” names a kind of thing"),
-        ("Always end with an open question", "“an open question” names a kind of thing"),
+        *(
+            (text, "put the words to look for in quotes")
+            for text in [
+                "Always use English.",
+                "Always use formal language",
+                "Always use Markdown",
+                "Always use bullet points",
+                "Always use metric units",
+                "Always include sources.",
+                "Always include the date",
+                "Always include price and currency",
+                "Always include the word count",
+                "Always include a disclaimer",
+                "Always start with capital letter",
+                "Always Start With Capital Letter",
+                "ALWAYS START WITH A CAPITAL LETTER",
+                "Always end with an open question",
+                "Always end with Thank you",
+                "Always say why",
+                "Never use emojis",
+                "Never use Markdown",
+                "Never use profanity",
+                "Never use uppercase",
+                "Never use the words below",
+                "Never share personal data",
+                "Never give medical advice",
+                "Never mention another shop.",
+                "Never mention One Two Three Four",
+                "Never mention Marks and Spencer",
+                "Never mention prices. Be kind.",
+                "Never mention AI. Be Kind.",
+                "Never say anything rude",
+                "Never say 'sorry' to customers",
+                "Never use “smart” quotes",
+                "Always use 'formal' language",
+                "Never say ' '",
+                "Never say “” or 'a'",
+                "Always include 'a', 'b' or things like that",
+            ]
+        ),
         ("Never say 'yes' unless asked", "what “unless” depends on"),
         ("Never say anything but 'yes'", "what “but” depends on"),
         ("Never mention prices unless asked", "what “unless” depends on"),
         ("Always use 'Sir', never 'Mate'", "what “never” depends on"),
-        ("Always start with 'Hi' and end with 'Bye'", "several phrases in one place"),
+        ("Always start with 'Hi' and end with 'Bye'", "put the words to look for in quotes"),
+        ("Always start with 'Hi' and 'Ho'", "several phrases in one place"),
+        ("Always include 'a' and 'b' or 'c'", "both “and” and “or”"),
         ("Always respond in JSON unless asked", "what follows “JSON”"),
         ("Always return JSON with a key, except when asked", "what follows “JSON”"),
         ("Always respond in JSON Lines", "what follows “JSON”"),
@@ -194,17 +237,45 @@ def test_constraints_that_are_not_checked(text: str, why: str):
 @pytest.mark.parametrize(
     ("text", "answer", "failure"),
     [
-        ("Never mention another shop.", "Try ANOTHER\n shop!", "the answer contains “another shop”"),
-        ("Never mention another shop.", "Try this shop!", None),
+        ("Never mention 'another shop'.", "Try ANOTHER\n shop!", "the answer contains “another shop”"),
+        ("Never mention 'another shop'.", "Try this shop!", None),
+        ("Never mention AI.", "Your email, please", None),
+        ("Never mention AI.", "I am an ai.", "the answer contains “AI”"),
+        ("Never mention AI.", "AI's", "the answer contains “AI”"),
+        ("Never mention AI.", "私はAIです", "the answer contains “AI”"),
+        ("Never say no.", "I know", None),
+        ("Never say no.", "No!", "the answer contains “no”"),
+        ("Never use the word 'cat'", "by category", None),
+        ("Never use the word 'cat'", "a snake_cat", None),
+        ("Never use the word 'cat'", "cat9", None),
+        ("Never use the word 'cat'", "Cat-like", "the answer contains “cat”"),
+        ("Never say 'caf'", "café", None),
+        ("Never say 'caf'", "cafe\u0301", None),
+        ("Never say 'cafe\u0301'", "CAFÉ", "the answer contains “cafe\u0301”"),
+        ("Never say 'Straße'", "STRASSE", "the answer contains “Straße”"),
+        ("Never say 'कम'", "कमल", None),
+        ("Never say 'कम'", "कमी", None),
+        ("Never say 'кот'", "который", None),
+        ("Never say '!'", "Hey!you", "the answer contains “!”"),
+        ("Never say 'C++'", "c++20", "the answer contains “C++”"),
+        ("Never say 'C++'", "abc++", None),
+        ("Never say '日本'", "これは日本語です", "the answer contains “日本”"),
+        ("Never say 'サーバー'", "サーバーABC", "the answer contains “サーバー”"),
+        ("Never say '서울'", "서울은", "the answer contains “서울”"),
+        ("Never say 'ไทย'", "ภาษาไทยยาก", "the answer contains “ไทย”"),
         ("Never say 'a' or 'b'", "b", "the answer contains “b”"),
         ("Always include 'a' and 'b'", "A", "the answer does not contain “b”"),
         ("Always include 'a' or 'b'", "x B", None),
         ("Always include 'a' or 'b'", "x", "the answer does not contain “a” or “b”"),
         ("Always start with Hello", "\n hello, you", None),
+        ("Always start with Hello", "Hellos", "the answer does not start with “Hello”"),
         ("Always start with Hello", "Oh, hello", "the answer does not start with “Hello”"),
         ("Always end with “Thank you.”", "Bye. Thank you.\n", None),
         ("Always end with “Thank you.”", "Bye. thank you", None),
         ("Always end with “Thank you.”", "Thank you. Bye.", "the answer does not end with “Thank you”"),
+        ("Always end with 'bye'", "Goodbye.", "the answer does not end with “bye”"),
+        ("Always end with '.'", "Bye", "the answer does not end with “.”"),
+        ("Always end with '.'", "Bye.", None),
         ("Always answer in valid JSON.", "{}", None),
         ("Always answer in valid JSON.", "Hi", "the answer is not one JSON value and nothing else"),
     ],
@@ -215,8 +286,8 @@ def test_constraints_hold_for_every_case(text: str, answer: str, failure: str | 
 
 
 def test_a_broken_constraint_fails_an_expected_answer():
-    result = score("At another shop", "at another shop", constraints=("Never mention another shop.",))
-    assert result == Score(False, ("Never mention another shop: the answer contains “another shop”",), True, None, 1.0)
+    result = score("At Acme", "at Acme", constraints=("Never mention Acme.",))
+    assert result == Score(False, ("Never mention Acme: the answer contains “Acme”",), True, None, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +295,9 @@ def test_a_broken_constraint_fails_an_expected_answer():
     [
         ("Yes", " yes\n", True, None, 1.0),
         ("Straße  12", "STRASSE\n12", True, None, 1.0),
+        ("Café", "cafe\u0301", True, None, 1.0),
+        ('{"a": "é"}', '{"a": "e\u0301"}', True, 1.0, 1.0),
+        ("1", "①", False, None, 0.0),
         ("Yes", "Yes.", False, None, 1.0),
         ("yes", "no", False, None, 0.0),
         ("a b c", "c b d", False, None, pytest.approx(2 / 3)),

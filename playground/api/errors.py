@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from playground.api.fields import KEPT_ID, TOKEN_ID
 from playground.errors import (
     MAX_SHOWN_CHARS,
     InternalError,
@@ -35,13 +36,17 @@ RETRY_AFTER_SECONDS = 5
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _BODY_RULE = "body: it must be a JSON object in UTF-8, sent with Content-Type: application/json"
 _MAX_PROBLEMS = 8
-# What pydantic finds, in the words that a person would use.
+# What pydantic finds, in the words that a person would use; a pattern has words of its own.
 _RULES = {
     "string_type": "it must be a string",
     "string_unicode": "it must be text: half of a surrogate pair is no character",
     "string_too_short": "it must not be empty",
-    "string_pattern_mismatch": "keys must be token ids",
+    TOKEN_ID: "keys must be token ids",
+    KEPT_ID: "it must be an id as the list gives it",
+    "string_too_long": "it must have at most {max_length} characters",
     "int_type": "it must be a whole number, written without a point",
+    "int_parsing": "it must be a whole number",
+    "int_parsing_size": "it must be a whole number, and a shorter one",
     "float_type": "it must be a number",
     "finite_number": "it must be a finite number",
     "bool_type": "it must be true or false",
@@ -165,7 +170,8 @@ def _problem(problem: dict[str, Any]) -> tuple[str, str]:
     if problem["type"] == "extra_forbidden":
         return param, f"{param}: there is no such field here, or this server cannot honour it"
     bounds = {name: _plain(bound) for name, bound in problem.get("ctx", {}).items()}
-    rule = _RULES.get(problem["type"], "{rule}").format_map({"rule": problem["msg"], **bounds})
+    template = _RULES.get(bounds.get("pattern", problem["type"]), "{rule}")
+    rule = template.format_map({"rule": problem["msg"], **bounds})
     return param, f"{param}: {_shown(problem['input'])} is not allowed: {rule}"
 
 

@@ -110,8 +110,9 @@ class CasesReply(BaseModel):
 
 
 class TotalsReply(BaseModel):
-    """The wrapped totals: passed cases, scores, times and tokens a side, the measures with the difference's 95%
-    interval and its reading, what improved and regressed, and the blind votes."""
+    """The wrapped totals: passed cases, times and tokens of each side over the cases that it has answered; over those
+    that both have, the measures with the difference's 95% interval and its reading, and what improved and regressed;
+    and the blind votes."""
 
     data: dict[str, Any]
 
@@ -171,7 +172,7 @@ REPORT: Responses = {
 }
 _SPEC = (
     '{"name": "Greeter", "system_prompt": "Greet people.", "base_model": "playground/shop-demo", '
-    '"examples": [{"input": "Hello!", "output": "Good day!"}], "constraints": ["Never mention another shop."]}'
+    '"examples": [{"input": "Hello!", "output": "Good day!"}], "constraints": ["Never mention Acme."]}'
 )
 CHECK = asked(a_spec={"spec": _SPEC, "file_name": "tunedtensor.json"})
 BEGIN = asked(
@@ -198,9 +199,9 @@ CHECKED = CheckedSpec(
     num_cases=1,
     constraints=[
         ReadConstraint(
-            text="Never mention another shop.",
+            text="Never mention Acme.",
             enforced=True,
-            reading="The answer must not contain “another shop”.",
+            reading="Checked, by whole words, letter case aside: the answer must not contain “Acme”.",
         )
     ],
     models=["playground/shop-demo", "playground/shop-json"],

@@ -42,6 +42,7 @@ from playground.api.evaluation_bodies import (
     TotalsReply,
     VoteBody,
 )
+from playground.api.fields import KEPT_ID
 from playground.api.history_routes import attached
 from playground.api.json_bodies import JsonRoute
 from playground.evaluator import Evaluator, default_models, spec_of
@@ -52,7 +53,7 @@ from playground.service import Playground
 from playground.types import Caller
 from playground.voting import blind_order, side_of
 
-EvaluationId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the list gives it.")]
+EvaluationId = Annotated[str, Path(pattern=KEPT_ID, description="As the list gives it.")]
 CaseNumber = Annotated[int, Path(ge=0, lt=100_000, description="From 0, in the spec's order.")]
 
 CHECKING = {**documented(400, 413), **LISTING}
@@ -143,7 +144,8 @@ def _add_findings(router: APIRouter, evaluator: Evaluator) -> None:
 
     @router.get("/{evaluation_id}/totals", responses={**FINDING, **answered(TotalsReply(data=TOTALS))})
     def show_totals(evaluation_id: EvaluationId, caller: CurrentCaller) -> TotalsReply:
-        """What the cases that both sides have answered come to."""
+        """What the answers come to so far: each side by the cases that it has answered, measures and changes by those
+        that both have."""
         return TotalsReply(data=totals_record(evaluator.report(caller, evaluation_id)))
 
     @router.get("/{evaluation_id}/report", response_class=Response, responses={**FINDING, **REPORT})

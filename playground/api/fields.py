@@ -20,6 +20,9 @@ MAX_ANSWERS = 1024
 """So many answers may one request ask for, over all its prompts."""
 MAX_BIASES = 1024
 MAX_FIELDS = 64
+TOKEN_ID = "^(0|[1-9][0-9]{0,9})$"
+KEPT_ID = "^[0-9a-f]{32}$"
+"""Of evaluations and runs. Each pattern has its words in `errors`."""
 
 
 def broken(rule: str) -> PydanticCustomError:
@@ -70,7 +73,7 @@ Stop = Annotated[
 ]
 Penalty = Annotated[float, Field(ge=-2, le=2, description="Over the generated tokens only.")]
 LogitBias = Annotated[
-    dict[Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,9})$")], Annotated[float, Field(ge=-100, le=100)]],
+    dict[Annotated[str, Field(pattern=TOKEN_ID)], Annotated[float, Field(ge=-100, le=100)]],
     Field(
         max_length=MAX_BIASES,
         description="Token ids as strings, and what is added to their logits.",

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from playground import recalling
 from playground.api.calling import CurrentCaller
 from playground.api.documenting import LISTING, QUESTION, RUNNING, Responses, answered, documented, missing
-from playground.api.fields import Body
+from playground.api.fields import KEPT_ID, Body
 from playground.api.json_bodies import JsonRoute
 from playground.api.sse import unless_gone
 from playground.history import History
@@ -34,7 +34,7 @@ from playground.history.runs import MAX_LISTED, Run
 from playground.history.tallies import Tally, tallies
 from playground.service import Playground
 
-RunId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As the list gives it.")]
+RunId = Annotated[str, Path(pattern=KEPT_ID, description="As the list gives it.")]
 Export = Literal["runs.jsonl", "runs.csv", "votes.jsonl", "votes.csv", "preferences.jsonl"]
 
 

@@ -1,7 +1,8 @@
 """A constraint's sentence into rules that can be checked, or the reason why it cannot be.
 
-Knows a handful of English shapes that begin with Never, Always or Only. It rather checks nothing than something that
-the sentence does not say, and says which of the two it does.
+Knows a handful of English shapes that begin with Never, Always or Only, and tells the words to look for from what
+only describes them: words in quotes, names, and a few small words that are said. It rather checks nothing than
+something that the sentence does not say, and says which of the two it does.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from dataclasses import dataclass
 from playground.specs.spec import Assertion, Constraint, Phrase, PhrasePlace
 
 MAX_CONSTRAINT_CHARS = 500
-MAX_PHRASE_WORDS = 4
-"""An unquoted phrase of more words is a description, which no answer would repeat."""
+MAX_NAME_WORDS = 3
 
 _LEAD = r"(?:you )?(?:must )?"
 _ANSWER = r"(?:(?:your|the|each|every|all|any) (?:answer|response|reply|message|output)s? )?"
 _SHAPES: dict[PhrasePlace, str] = {
-    "nowhere": r"never (?:share|mention|include|reveal|use|say|output|return|give|provide|show|disclose|expose)",
-    "anywhere": r"always (?:include|use|contain)",
-    "start": rf"always (?:start|begin) {_ANSWER}with",
-    "end": rf"always end {_ANSWER}with",
+    "nowhere": "never (?P<verb>share|mention|include|reveal|use|say|output|return|give|provide|show|disclose|expose)",
+    "anywhere": "always (?P<verb>include|use|contain|mention|say)",
+    "start": rf"always (?P<verb>start|begin) {_ANSWER}with",
+    "end": rf"always (?P<verb>end) {_ANSWER}with",
 }
 _PHRASES: dict[PhrasePlace, re.Pattern[str]] = {
     place: re.compile(f"{_LEAD}{shape} (?P<what>.+)", re.IGNORECASE) for place, shape in _SHAPES.items()
@@ -43,13 +43,20 @@ _SHAPE_OF_JSON = re.compile(
 
 # A straight quote mark within a word is an apostrophe.
 _QUOTED = re.compile(r"""(?<!\w)'(.+?)'(?!\w)|‘(.+?)’(?!\w)|"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|`([^`]+)`""")
-_NAMED = re.compile(r"the (?:exact )?(?:words?|phrases?|terms?|expressions?) (?=\S)", re.IGNORECASE)
+_MARK = "“”"
+"""What stands in the place of a quoted phrase while the words around it are read."""
+_NAMED = re.compile(r"(?:the )?(?:exact )?(?:words?|phrases?|terms?|expressions?|texts?) (?=“”)", re.IGNORECASE)
+_ONE_WORD = re.compile(r"the word (?P<word>\w+)", re.IGNORECASE)
+_IN_ANSWER = re.compile(
+    r" in (?:your|the|an|any|each|every|all) (?:answer|response|reply|message|output)s?", re.IGNORECASE
+)
+_SMALL_WORDS = frozenset(("yes", "no", "sorry", "please", "thanks", "hello", "hi", "goodbye", "bye"))
 _CONDITION = re.compile(
     r"\b(?:unless|except|if|when|whenever|until|while|without|but|than|instead|rather)\b", re.IGNORECASE
 )
 _DENIAL = re.compile(r"\b(?:never|not|no|don't|don’t)\b", re.IGNORECASE)
-_OR = re.compile(r", (?:or )?| or ", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?;:] ")
+_JOINED = re.compile(r",? (and|or) |(,) ", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +76,7 @@ def read_constraint(text: str) -> Constraint:
         return _json_constraint(text, found["rest"])
     for place, shape in _PHRASES.items():
         if found := shape.fullmatch(sentence):
-            words = _quoted(found["what"]) or _unquoted(place, found["what"])
-            return _phrase_constraint(text, place, words)
+            return _phrase_constraint(text, place, _words(found["verb"], found["what"]))
     return _unenforced(text, "it says nothing that can be looked up in an answer's text")
 
 
@@ -99,30 +105,36 @@ def _phrase_constraint(text: str, place: PhrasePlace, words: _Words | str) -> Co
         rules = (Phrase(place, words.texts),)
     else:
         rules = tuple(Phrase(place, (one,)) for one in words.texts)
-    return Constraint(text, f"Checked, letter case aside: {'; '.join(map(str, rules))}.", rules)
+    return Constraint(text, f"Checked, by whole words, letter case aside: {'; '.join(map(str, rules))}.", rules)
 
 
-def _quoted(what: str) -> _Words | str | None:
-    """The quoted phrases, or why they cannot be looked for; None where nothing is quoted."""
-    texts = tuple(_bare("".join(filter(None, found.groups()))) for found in _QUOTED.finditer(what))
-    if not texts:
-        return None
-    around = _QUOTED.sub("“”", what)
-    if turn := _CONDITION.search(around) or _DENIAL.search(around):
+def _words(verb: str, what: str) -> _Words | str:
+    """The phrases that are to be looked for, or why they cannot be."""
+    quoted = iter([_bare("".join(filter(None, found.groups()))) for found in _QUOTED.finditer(what)])
+    around = _IN_ANSWER.sub("", _QUOTED.sub(_MARK, what).rstrip(".!"))
+    if turn := _CONDITION.search(around) or (_MARK in around and _DENIAL.search(around)):
         return f"no search for words can tell what “{turn[0]}” depends on"
-    return _Words(texts, re.search(r"\bor\b", around, re.IGNORECASE) is not None)
+    items = [_NAMED.sub("", item) for item in _JOINED.split(around)[::3]]
+    joints = {(word or comma).casefold() for word, comma in _JOINED.findall(around)}
+    texts = [next(quoted, "") if item == _MARK else _literal(verb, item) for item in items]
+    if not all(text.strip() for text in texts) or ("and" in joints and set(items) != {_MARK}):
+        return f"“{_bare(what)}” may describe what is meant; put the words to look for in quotes, and no others"
+    if {"and", "or"} <= joints:
+        return "it has both “and” and “or”"
+    return _Words(tuple(texts), alternatives="or" in joints)
 
 
-def _unquoted(place: PhrasePlace, what: str) -> _Words | str:
-    what = _NAMED.sub("", _bare(what), count=1)
-    if len(what.split()) > MAX_PHRASE_WORDS or _SENTENCE_END.search(what):
-        return f"“{what}” is no phrase that can be looked for; put the words to look for in quotes"
-    if turn := _CONDITION.search(what):
-        return f"no search for words can tell what “{turn[0]}” depends on"
-    texts = tuple(filter(None, _OR.split(what)))
-    if place != "nowhere" and any(text.casefold().startswith(("a ", "an ")) for text in texts):
-        return f"“{what}” names a kind of thing; put the words to look for in quotes"
-    return _Words(texts, alternatives=True)
+def _literal(verb: str, item: str) -> str:
+    """The words to look for that stand without quotes, empty where they may describe something instead."""
+    if verb in ("use", "say") and (named := _ONE_WORD.fullmatch(item)):
+        return named["word"]
+    if verb == "say" and item.casefold() in _SMALL_WORDS:
+        return item
+    words = item.split()
+    is_short = len(words) <= MAX_NAME_WORDS and not _SENTENCE_END.search(item)
+    # Where each word has a capital, capitals tell no name.
+    is_name = is_short and verb.islower() and not any(word[0].islower() for word in words)
+    return item if is_name and verb in ("mention", "say", "start", "begin", "end") else ""
 
 
 def _bare(text: str) -> str:

@@ -27,7 +27,9 @@ def read_spec(path: Path) -> Spec:
         if len(data) > MAX_BYTES:
             raise SpecError([f"{path.name}: {_TOO_BIG}"])
         text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise SpecError([f"{path.name}: cannot be read: it is not text in UTF-8"]) from None
+    except OSError as error:
         raise SpecError([f"{path.name}: cannot be read: {error}"]) from None
     return parse_text(text, path.name)
 

@@ -9,6 +9,7 @@ import json
 import re
 from math import prod
 from typing import Literal, NoReturn, get_args
+from unicodedata import normalize
 
 import regex
 
@@ -21,12 +22,27 @@ MAX_PATTERN_CHARS = 10_000
 MAX_REPEATS = 100_000
 """Compiling writes a counted repeat out, and one within another many times over: `(.{9999}){9999}` would take hours."""
 
+_UNSPACED = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
+_SPACED = "[^\\W" + "".join(rf"\p{{scx={script}}}" for script in _UNSPACED) + "]"
+"""A letter, digit or mark of a script that parts words by spaces."""
+
 _COUNT = re.compile(r"\{\s*(\d+)")
 
 
 def folded(text: str) -> str:
-    """A text as answers are compared: without letter case, each run of white space one space, none at the ends."""
-    return " ".join(text.split()).casefold()
+    """A text as answers are compared: without letter case, each run of white space one space, none at the ends, and
+    letters with marks composed, as Unicode has both ways to write them."""
+    return normalize("NFC", normalize("NFD", " ".join(text.split())).casefold())
+
+
+def whole_words(phrase: str) -> str:
+    """A pattern for `regex` that finds a phrase where no letter or digit goes on at either end of it.
+
+    Scripts that write no spaces between words, or join particles to them, have no such ends.
+    """
+    begin = f"(?<!{_SPACED})" if regex.match(_SPACED, phrase) else ""
+    end = f"(?!{_SPACED})" if regex.search(rf"{_SPACED}\Z", phrase) else ""
+    return f"{begin}{regex.escape(phrase)}{end}"
 
 
 def is_json(text: str) -> bool:

@@ -76,7 +76,7 @@ def token_f1(expected: str, answer: str) -> float:
     After the evaluation of SQuAD (Rajpurkar et al., 2016), which also leaves out English articles. Words are runs of
     letters and digits, letter case aside; 1 where neither text has any, 0 where one has none.
     """
-    wanted, found = Counter(_WORD.findall(expected.casefold())), Counter(_WORD.findall(answer.casefold()))
+    wanted, found = Counter(_WORD.findall(folded(expected))), Counter(_WORD.findall(folded(answer)))
     if not wanted or not found:
         return float(not wanted and not found)
     return 2 * (wanted & found).total() / (wanted.total() + found.total())

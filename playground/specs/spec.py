@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import regex
+
 from playground.errors import shortened
-from playground.specs.rules import AssertionKind, argument_problem, failure, folded
+from playground.specs.rules import AssertionKind, argument_problem, failure, folded, whole_words
 from playground.types import Message
 
 MAX_PROBLEMS = 50
@@ -65,12 +67,13 @@ _MUST = {
     "start": "must start with",
     "end": "must end with",
 }
+_ENDS_AT = {"start": (r"\A", ""), "end": ("", r"\Z")}
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Where an answer must have one of several phrases, or must have none of them. Letter case and line breaks are
-    left aside, and a full stop at the answer's end is not looked at."""
+    """Where an answer must have one of several phrases, or must have none of them. Whole words are looked for; letter
+    case and line breaks are left aside, and so is a full stop at the answer's end."""
 
     place: PhrasePlace
     texts: tuple[str, ...]
@@ -87,9 +90,10 @@ class Phrase:
         return None if found else f"the answer does not {verb} {self._named}"
 
     def _is_in(self, answer: str, text: str) -> bool:
-        if self.place == "start":
-            return answer.startswith(text)
-        return answer.removesuffix(".").endswith(text.removesuffix(".")) if self.place == "end" else text in answer
+        if self.place == "end" and text != ".":
+            answer, text = answer.removesuffix("."), text.removesuffix(".")
+        begin, end = _ENDS_AT.get(self.place, ("", ""))
+        return regex.search(f"{begin}{whole_words(text)}{end}", answer) is not None
 
     @property
     def _named(self) -> str:

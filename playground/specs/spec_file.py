@@ -18,6 +18,19 @@ from playground.types import Message
 MAX_CASES = 10_000
 TOO_MANY_CASES = f"at most {MAX_CASES:,} cases are read"
 
+# What pydantic finds, in the words that a person would use.
+_RULES = {
+    "extra_forbidden": "is not a known key",
+    "string_type": "must be a string",
+    "string_unicode": "must be text, without halves of characters",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length}",
+    "too_long": "may have at most {max_length}",
+}
+
 
 def _whole(text: str) -> str:
     """Half of a surrogate pair is no character, and no model can be asked it."""
@@ -172,5 +185,6 @@ def _rule_problem(detail: Mapping[str, Any]) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
     if detail["type"] == "missing":
         return f"{key}: is missing"
-    rule = "is not a known key" if detail["type"] == "extra_forbidden" else detail["msg"]
-    return problem(key, detail["input"], rule.removeprefix("Value error, "))
+    told = {"rule": detail["msg"].removeprefix("Value error, "), **detail.get("ctx", {})}
+    rule = _RULES.get(detail["type"], "{rule}").format_map(told)
+    return problem(key, detail["input"], rule)

@@ -61,7 +61,8 @@ Object.assign(playground, (() => {
     }
 
     const side = (title, text) => make("div", "pg-look-side", make("h4", "", title), box("pg-ballot-answer", text));
-    const count = () => `${left.length + 1} to vote on`;
+    // What is there to vote on yet: the pair in sight is, until it is voted on.
+    const count = () => `${left.length + (pair ? 1 : 0)} to vote on`;
     function draw(found, titles, buttons, told = []) {
       const asked = found.messages.filter(({ role }) => role !== "system").map(({ content }) => content).join("\n\n");
       show(count(), [box("pg-ballot-question", asked), make("div", "pg-look-sides", side(titles[0], found.a), side(titles[1], found.b)), ...told], buttons);

@@ -49,7 +49,7 @@ def controls() -> Controls:
     """Renders the settings where it is called: four to see, the rest under "More"."""
     system = gr.Textbox(label="System prompt", lines=3, max_lines=10, placeholder="None", elem_id="system-prompt")
     temperature = gr.Slider(0, 2, value=0.7, step=0.05, label="Temperature", elem_id="temperature")
-    max_tokens = gr.Slider(64, 4096, value=1024, step=1, label="Max tokens", elem_id="max-tokens")
+    max_tokens = gr.Slider(1, 4096, value=1024, step=1, label="Max tokens", elem_id="max-tokens")
     with gr.Accordion("More", open=False, elem_id="more"):
         thinking = gr.Checkbox(label="Thinking", info="Let the model think first.", visible=False)
         seed = gr.Textbox(label="Seed", placeholder="Random", max_lines=1, elem_id="seed")

@@ -47,6 +47,9 @@ Object.assign(playground, (() => {
     return [make("details", "pg-constraints", make("summary", "", `${num} of ${list.length} constraints are checked`), make("ul", "", ...lines))];
   }
 
+  // A byte that is no UTF-8 breaks it, as it does for whoever reads the file from a shell.
+  const decoded = async (file) => new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(await file.arrayBuffer());
+
   function dropPlace(take) {
     const input = make("input");
     input.type = "file";
@@ -132,7 +135,11 @@ Object.assign(playground, (() => {
     async function take(file) {
       if (!file) return;
       if (file.size > MAX_BYTES) return refuse(file.name, `${file.name}: it has ${file.size.toLocaleString()} bytes, and ${MAX_BYTES.toLocaleString()} are the limit`);
-      read(await file.text(), file.name);
+      try {
+        read(await decoded(file), file.name);
+      } catch (error) {
+        refuse(file.name, `${file.name}: cannot be read: ${error instanceof TypeError ? "it is not text in UTF-8" : error.message}`);
+      }
     }
 
     const back = () => make("div", "pg-actions", action("Back", start));

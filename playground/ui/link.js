@@ -1,5 +1,6 @@
 // A request in the fragment of the page's address: the page filled from one, and a link to what stands there copied.
-// Knows the names in a fragment and the page's values. What it reads is text and numbers; anything else is left out.
+// Knows the names in a fragment and the page's values. What it reads is text and numbers; what it cannot take as it
+// stands is told.
 playground.link = (() => {
   const VERSION = "1";
   const SIDES = { compare: ["left", "right"], single: ["model"] };
@@ -60,8 +61,37 @@ playground.link = (() => {
   const problem = (title, message) => ({ error: { title, message, advice: "" } });
   function absent(models) {
     const names = [...new Set(models)].map(shortened).join(", ");
-    const message = `No such model: ${names}. The one that was chosen stays.`;
-    return problem("The link names a model that is not here", message);
+    return `No such model: ${names}. The one that was chosen stays.`;
+  }
+
+  // What is not taken as the link has it, in words; an empty value asks for the default.
+  function changes({ tab, given }, known, taken) {
+    const isTaken = {
+      v: () => true,
+      prompt: () => true,
+      system: () => true,
+      stop: () => true,
+      seed: (text) => text === taken.seed,
+      thinking: (text) => ["1", "true", "0", "false"].includes(text),
+      ...Object.fromEntries(Object.keys(known.numbers).map((name) => [name, (text) => Number(text) === taken[name]])),
+    };
+    const here = { ...taken, seed: taken.seed || "none", thinking: "off" };
+    for (const side of SIDES[tab]) {
+      isTaken[side] = () => true; // Of those that are not there more is said.
+      const strength = taken[`${tab}.${side}_strength`];
+      if (!strength) continue;
+      isTaken[`${side}_strength`] = (text) => Number(text) === strength.strength;
+      here[`${side}_strength`] = strength.strength;
+    }
+    const wrong = [...given].filter(([name, text]) => text && !(Object.hasOwn(isTaken, name) && isTaken[name](text)));
+    const told = wrong.map(([name, text]) => `${shortened(name)} “${shortened(text)}” ${Object.hasOwn(isTaken, name) ? `is ${here[name]} here` : "means nothing here"}`);
+    return told.length ? `${told.join("; ")}.` : "";
+  }
+
+  function noticeOf(missing, changed) {
+    const title = missing.length ? "The link names a model that is not here" : "The page cannot take all of the link as it stands";
+    const message = [missing.length ? absent(missing) : "", changed].filter(Boolean).join(" ");
+    return message ? problem(title, message) : { error: null };
   }
 
   function valuesOf(request, known, current) {
@@ -72,12 +102,12 @@ playground.link = (() => {
       return { ...shown, [`${tab}.notice`]: problem("This link cannot be read", message) };
     }
     const { values, missing } = modelsOf(request, known, current);
+    const taken = { ...values, ...settingsOf(given, known.numbers) };
     return {
       ...shown,
-      ...values,
-      ...settingsOf(given, known.numbers),
+      ...taken,
       [`${tab}.prompt`]: given.get("prompt") ?? "",
-      [`${tab}.notice`]: missing.length ? absent(missing) : { error: null },
+      [`${tab}.notice`]: noticeOf(missing, changes(request, known, taken)),
     };
   }
 

@@ -3,6 +3,7 @@
 Object.assign(playground, (() => {
   const { make } = playgroundText;
   const UNKNOWN = "–";
+  const UNEVEN = "So far, each model's share is of the cases that it has answered, all that compares them of those that both have.";
 
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
   const points = (share) => `${share > 0 ? "+" : share < 0 ? "−" : ""}${Math.abs(100 * share).toFixed(1)}`;
@@ -72,8 +73,10 @@ Object.assign(playground, (() => {
 
   function totals(found) {
     const { sides, changes } = found;
+    const isUneven = new Set(sides.map(({ num_answers: num }) => num)).size > 1;
     const parts = [
       make("div", "pg-totals", ...sides.map(side)),
+      ...(isUneven ? [make("p", "pg-hint", UNEVEN)] : []),
       make("p", "pg-hint", "Times are medians, measured in the batch: many cases were answered at once, so each took longer than it would alone."),
     ];
     if (sides.length === 1) return [...parts, ...found.measures.map(({ reading }) => make("p", "", reading))];
