@@ -70,7 +70,7 @@ class Registry:
             slot = self._slots.get(key_of(self._base_of(card)))
             if slot is None:
                 return None, ""
-            if slot.ready(card):
+            if slot.ready(card) or (slot.in_memory(card) and card.type == "base"):
                 return "ready", ""
             if any(lease.card.id == card.id for lease in slot.waiting):
                 return "loading", ""
@@ -88,7 +88,7 @@ class Registry:
                 users=tuple(sorted(lease.user for lease in slot.holders(card))),
                 num_waiting=len(waiting),
                 last_used_at=slot.used_at.get(card.id),
-                memory_bytes=slot.engine.memory_of(card) if slot.engine and card.id in slot.prepared else 0,
+                memory_bytes=slot.engine.memory_of(card) if slot.engine and slot.in_memory(card) else 0,
                 pinned=card.id in slot.pinned,
                 progress=slot.progress if waiting else None,
             )

@@ -81,6 +81,10 @@ class Slot:
     def ready(self, card: ModelCard) -> bool:
         return self.engine is not None and not self.draining and card.id in self.prepared
 
+    def in_memory(self, card: ModelCard) -> bool:
+        """A base is there for its fine-tunes too, before anybody asked it something."""
+        return self.engine is not None and not self.draining and (card.type == "base" or card.id in self.prepared)
+
     def hold(self, lease: Lease) -> None:
         self.held.add(lease)
         self.touch(lease)

@@ -33,12 +33,12 @@ Object.assign(playground, (() => {
     const parts = [];
     if (users.length) parts.push(`${users.length} ${users.length === 1 ? "answer" : "answers"}${names.length ? ` for ${names.join(", ")}` : ""}`);
     if (waiting) parts.push(`${waiting} waiting`);
-    return parts.length ? parts.join(", ") : last == null ? "–" : `used ${ago(last)}`;
+    return parts.length ? parts.join(", ") : last == null ? "" : `used ${ago(last)}`;
   }
 
   function memory({ status, memory_bytes: bytes, closed }) {
     if (closed) return "none here";
-    return bytes == null ? "–" : `${status === "ready" ? "" : "about "}${size(bytes)}`;
+    return bytes == null ? "" : `${status === "ready" ? "" : "about "}${size(bytes)}`;
   }
 
   function kind({ dtype, device, owner, type, step }) {
