@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 import huggingface_hub.constants as constants
 import pytest
 
-from playground import hub
 from playground.catalog import LiveCatalog
 from playground.errors import Forbidden, InvalidRequest, ModelLoadFailed
 from playground.library import Adding
@@ -118,9 +117,3 @@ def test_a_repo_that_is_no_adapter_of_a_base_here_is_refused(server: ListingHub,
         adding.add("ann/x", LOCAL, revision="v2")
     with pytest.raises(ModelLoadFailed, match="ann/nothing"):
         adding.add("ann/nothing", LOCAL)
-
-
-def test_a_hub_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelLoadFailed, match="cannot be reached"):
-        hub.adapters_of("ann", "org/base")
