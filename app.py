@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
@@ -18,8 +19,14 @@ if __name__ == "__main__":
     # From the first moment on Ctrl-C ends it without a stack trace, imports and migrations included.
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
+from playground import space
+
 # Read by gradio when it is imported: it calls home otherwise.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.update(space.variables(os.environ))
+if space.has_zero_gpu(os.environ):
+    # It puts itself before torch's own functions, so it must come before whatever imports torch.
+    importlib.import_module("spaces")
 
 from playground import commands, evaluate_command, merge_command
 from playground.accounts import Accounts
@@ -40,8 +47,14 @@ if TYPE_CHECKING:
 
     from playground.local.engine import LocalLoader
 
+log = logging.getLogger("playground")
+
 ADDED_FILE = "models.yaml"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FORGETS = (
+    "this Space has no persistent storage: runs, votes, evaluations, keys and fetched weights are lost at its restart "
+    "(the home is %s; storage is kept under /data)"
+)
 
 
 class Engines:
@@ -120,12 +133,17 @@ class App:
         _, url, _ = page.launch(
             server_name=self.settings.host,
             server_port=self.settings.port,
+            root_path=self.settings.root_path,
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={"middleware": [Middleware(SecurityHeaders), door]},
+            app_kwargs={"middleware": [Middleware(SecurityHeaders, parents=self._parents()), door]},
             **launch_settings(),
         )
         return page, url
+
+    def _parents(self) -> tuple[str, ...]:
+        """The sites that may show the page in a frame."""
+        return space.PARENT_SITES if self.settings.on_space else ()
 
     def close(self) -> None:
         """Halts evaluations, which go on at the next start, and lets go of all models."""
@@ -177,6 +195,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except (PlaygroundError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    if settings.forgets:
+        log.warning(FORGETS, settings.home)
     print(f"Playground is running at {url}", flush=True)
     app.evaluator.resume_interrupted()
     if settings.inference:

@@ -92,6 +92,8 @@ def build_page(playground: Playground) -> gr.Blocks:
             _show_chosen(tab, panes, settings, playground)
         parts = {"compare": _parts(compare_tab, copy_compare), "single": _parts(single_tab, copy_single)}
         link.wire(reader, tabs, parts, settings, loaded)
+    # Where Gradio knows of a Space, its page asks the Hub for hearts and Google for fonts: this one asks nobody.
+    page.space_id = None
     return page
 
 
