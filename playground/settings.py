@@ -44,9 +44,9 @@ class Settings:
 
     `inference` False is an inventory-only deployment; `history` False keeps no runs. `open_to_all` is the person's
     word that an address beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose
-    owner opens or closes it there, and `forgets` that its home is gone at the next restart. `memory_bytes` is the
-    budget for loaded models; `max_rows` how many answers may run at once over one base. `root_path` is the path that a
-    proxy serves the program below, empty where it is served at the top.
+    owner opens or closes it there; `forgets` that its home is gone at the next restart; `zero_gpu` that a GPU is lent
+    to it for one answer at a time. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
+    at once over one base. `root_path` is the path that a proxy serves the program below, empty where that is the top.
     """
 
     models_file: Path
@@ -60,6 +60,7 @@ class Settings:
     max_rows: int
     on_space: bool = False
     forgets: bool = False
+    zero_gpu: bool = False
     root_path: str = ""
 
 
@@ -119,6 +120,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         max_rows=max_rows,
         on_space=on_space,
         forgets=on_space and space.storage() is None and home == space.home(),
+        zero_gpu=space.has_zero_gpu(environ),
         root_path=root_path,
     )
 
