@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import signal
@@ -18,8 +19,14 @@ if __name__ == "__main__":
     # From the first moment on Ctrl-C ends it without a stack trace, imports and migrations included.
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 
+from playground import space
+
 # Read by gradio when it is imported: it calls home otherwise.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.update(space.variables(os.environ))
+if space.has_zero_gpu(os.environ):
+    # It puts itself before torch's own functions, so it must come before whatever imports torch.
+    importlib.import_module("spaces")
 
 from playground import commands, evaluate_command, merge_command
 from playground.accounts import Accounts
@@ -33,24 +40,30 @@ from playground.registry import Registry
 from playground.service import Playground
 from playground.settings import Settings, build_parser, settings_from
 from playground.store import Store
-from playground.types import ANYBODY, Caller, Engine, LoadWatch, ModelCard
+from playground.types import ANYBODY, Caller, Engine, EngineLoader, LoadWatch, ModelCard
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from playground.local.engine import LocalLoader
 
+log = logging.getLogger("playground")
+
 ADDED_FILE = "models.yaml"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FORGETS = (
+    "this Space has no persistent storage: runs, votes, evaluations, keys and fetched weights are lost at its restart "
+    "(the home is %s; storage is kept under /data)"
+)
 
 
 class Engines:
     """Makes the engine that a base's card asks for; imports each when it is first wanted. Keys of other servers are
     read in `environ`."""
 
-    def __init__(self, max_rows: int, environ: Mapping[str, str]) -> None:
-        self._max_rows, self._environ = max_rows, environ
-        self._local: LocalLoader | None = None
+    def __init__(self, max_rows: int, zero_gpu: bool, environ: Mapping[str, str]) -> None:
+        self._max_rows, self._zero_gpu, self._environ = max_rows, zero_gpu, environ
+        self._local: EngineLoader | None = None
         self._importing = threading.Lock()
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
@@ -64,14 +77,22 @@ class Engines:
             return RemoteEngine(base, self._environ)
         return self.local().load(base, watch, has_room)
 
-    def local(self) -> LocalLoader:
+    def local(self) -> EngineLoader:
         """The embedded engine's loader; importing torch and transformers takes seconds."""
         with self._importing:
             if self._local is None:
-                from playground.local.engine import LocalLoader
-
-                self._local = LocalLoader(max_rows=self._max_rows)
+                self._local = self._lent() if self._zero_gpu else self._own()
             return self._local
+
+    def _own(self) -> LocalLoader:
+        from playground.local.engine import LocalLoader
+
+        return LocalLoader(max_rows=self._max_rows)
+
+    def _lent(self) -> EngineLoader:
+        from playground.local.zero_gpu import ZeroGpuLoader
+
+        return ZeroGpuLoader(self._own(), importlib.import_module("spaces").GPU)
 
 
 class App:
@@ -79,7 +100,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engines = Engines(settings.max_rows, os.environ)
+        self.engines = Engines(settings.max_rows, settings.zero_gpu, os.environ)
         catalog = LiveCatalog(settings.models_file, settings.home / ADDED_FILE)
         self.registry = Registry(catalog.base_of, self.engines, settings.memory_bytes)
         catalog.when_gone(self.registry.forget)
@@ -108,6 +129,9 @@ class App:
         from playground.api import Door, SecurityHeaders, SignIn, build_api
         from playground.ui import build_page, launch_settings
 
+        if self.settings.zero_gpu:
+            # A Space must have said that it wants a GPU lent before its page is up.
+            self.engines.local()
         door = Middleware(
             Door,
             api=build_api(self.playground, self.evaluator, self.library, self.metrics),
@@ -116,16 +140,22 @@ class App:
             sign_in=SignIn(self.playground, self.accounts.cookie_secret()) if self.accounts else None,
         )
         page = build_page(self.playground)
-        page.queue(default_concurrency_limit=None, api_open=False)
+        # With no size given Gradio lets one event wait on ZeroGPU; how many answers may wait is the service's affair.
+        page.queue(default_concurrency_limit=None, api_open=False, max_size=sys.maxsize)
         _, url, _ = page.launch(
             server_name=self.settings.host,
             server_port=self.settings.port,
+            root_path=self.settings.root_path,
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={"middleware": [Middleware(SecurityHeaders), door]},
+            app_kwargs={"middleware": [Middleware(SecurityHeaders, parents=self._parents()), door]},
             **launch_settings(),
         )
         return page, url
+
+    def _parents(self) -> tuple[str, ...]:
+        """The sites that may show the page in a frame."""
+        return space.PARENT_SITES if self.settings.on_space else ()
 
     def close(self) -> None:
         """Halts evaluations, which go on at the next start, and lets go of all models."""
@@ -177,6 +207,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except (PlaygroundError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    if settings.forgets:
+        log.warning(FORGETS, settings.home)
     print(f"Playground is running at {url}", flush=True)
     app.evaluator.resume_interrupted()
     if settings.inference:

@@ -19,10 +19,12 @@ from typing import TypeVar
 import platformdirs
 import psutil
 
+from playground import space
 from playground.errors import ConfigurationError
 
 DEFAULT_MODELS_FILE = Path(__file__).resolve().parent.parent / "models.yaml"
 DEFAULT_HOST = "127.0.0.1"
+SPACE_HOST = "0.0.0.0"
 DEFAULT_PORT = 7860
 DEFAULT_MAX_ROWS = 16
 # The rest is for the system, for the answers' own caches and for the page.
@@ -30,6 +32,7 @@ MEMORY_SHARE = 0.7
 
 _MAX_ROWS_LIMIT = 1024
 _MAX_MEMORY_GB = 100_000
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 T = TypeVar("T")
@@ -41,8 +44,9 @@ class Settings:
 
     `inference` False is an inventory-only deployment; `history` False keeps no runs. `open_to_all` is the person's
     word that an address beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose
-    owner opens or closes it there. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
-    at once over one base.
+    owner opens or closes it there; `forgets` that its home is gone at the next restart; `zero_gpu` that a GPU is lent
+    to it for one answer at a time. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
+    at once over one base. `root_path` is the path that a proxy serves the program below, empty where that is the top.
     """
 
     models_file: Path
@@ -55,6 +59,9 @@ class Settings:
     memory_bytes: int
     max_rows: int
     on_space: bool = False
+    forgets: bool = False
+    zero_gpu: bool = False
+    root_path: str = ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,7 +96,8 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     """The settings out of what `build_parser` parsed; raises `ConfigurationError` with all bad values."""
     source = _Source(args, environ)
     models_file = source.value("models", "PLAYGROUND_MODELS", _path, lambda: DEFAULT_MODELS_FILE)
-    host = source.value("host", "GRADIO_SERVER_NAME", _host, lambda: DEFAULT_HOST)
+    on_space = space.is_space(environ)
+    host = source.value("host", "GRADIO_SERVER_NAME", _host, lambda: SPACE_HOST if on_space else DEFAULT_HOST)
     port = source.value("port", "GRADIO_SERVER_PORT", _whole_number(1, 65535), lambda: DEFAULT_PORT)
     home = source.home()
     inference = source.value(None, "PLAYGROUND_INFERENCE", _on_or_off, lambda: True)
@@ -97,6 +105,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     memory_bytes = source.value(None, "PLAYGROUND_MEMORY_GB", _gigabytes, default_memory_bytes)
     rows = _whole_number(1, _MAX_ROWS_LIMIT)
     max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
+    root_path = source.value(None, "GRADIO_ROOT_PATH", _root_path, lambda: "")
     if source.problems:
         raise ConfigurationError(source.problems)
     return Settings(
@@ -109,7 +118,10 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         open_to_all=args.open,
         memory_bytes=memory_bytes,
         max_rows=max_rows,
-        on_space=bool(environ.get("SPACE_ID")),
+        on_space=on_space,
+        forgets=on_space and space.storage() is None and home == space.home(),
+        zero_gpu=space.has_zero_gpu(environ),
+        root_path=root_path,
     )
 
 
@@ -144,7 +156,8 @@ class _Source:
             return default()
 
     def home(self) -> Path:
-        return self.value("home", "PLAYGROUND_HOME", _folder, _default_home)
+        default = space.home if space.is_space(self._environ) else _default_home
+        return self.value("home", "PLAYGROUND_HOME", _folder, default)
 
 
 def _path(text: str) -> Path:
@@ -177,6 +190,14 @@ def _host(text: str) -> str:
         if _HOST_NAME.fullmatch(text):
             return text
     raise ValueError("it must be an IP address or a host name, without http:// and without a port")
+
+
+def _root_path(text: str) -> str:
+    if text == "/":
+        return ""
+    if _ROOT_PATH.fullmatch(text.removesuffix("/")):
+        return text.removesuffix("/")
+    raise ValueError("it must be a path such as /play, without http:// and without a host")
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:

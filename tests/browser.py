@@ -28,13 +28,13 @@ expect.set_options(timeout=WAIT_MS)
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Chromium until the block ends; skips the test where there is none."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Chromium until the block ends, with further `flags`; skips the test where there is none."""
     if not CHROMIUM.exists():
         pytest.skip(f"no browser: {CHROMIUM} is not there")
     with sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         except Error as error:
             pytest.skip(f"no browser: {error}")
         yield browser

@@ -51,7 +51,7 @@ def load(house: House) -> LocalEngine:
     """The base, its fine-tunes, and one of them merged as well; the base's fingerprint is known."""
     engine = house.load()
     engine.prepare(replace(house.tunes["plain"], id=MERGED, merge="always"), Watch())
-    engine._base_hash.result()
+    wait_for(lambda: engine.base_hash)
     return engine
 
 
@@ -247,7 +247,7 @@ def test_before_the_fingerprint_is_taken_nothing_is_said_of_the_base(
         early = answered(engine, card)[1]
         assert early.base_hash is None
         gate.set()
-        engine._base_hash.result()
+        wait_for(lambda: engine.base_hash)
         found = verdicts(engine, card, early)
         assert oks(found) == {"base": None, "side": True}
         assert "not been fingerprinted yet" in found["base"].finding
@@ -269,7 +269,7 @@ def rounding(house: House) -> Iterator[LocalEngine]:
     """The base in bfloat16."""
     engine = load_alone(replace(house.base, dtype="bfloat16"))
     engine.prepare(house.tunes["plain"], Watch())
-    engine._base_hash.result()
+    wait_for(lambda: engine.base_hash)
     yield engine
     engine.close()
 

@@ -220,3 +220,14 @@ def test_the_home_alone_minds_nothing_else(tmp_path):
     assert home_from(args, {"PLAYGROUND_MAX_ROWS": "none"}) == tmp_path
     with pytest.raises(ConfigurationError, match="PLAYGROUND_HOME"):
         home_from(build_parser().parse_args([]), {"PLAYGROUND_HOME": "\0"})
+
+
+@pytest.mark.parametrize(("given", "root_path"), [("/play", "/play"), ("/a/b/", "/a/b"), ("/", ""), ("", "")])
+def test_the_path_that_a_proxy_serves(given, root_path):
+    assert read_settings([], {"GRADIO_ROOT_PATH": given}).root_path == root_path
+
+
+@pytest.mark.parametrize("given", ["play", "https://example.org/play", "/a//b", "/a b", '/"'])
+def test_a_path_that_no_proxy_serves(given):
+    (problem,) = problems_of([], {"GRADIO_ROOT_PATH": given})
+    assert problem.startswith("GRADIO_ROOT_PATH: ")

@@ -71,6 +71,8 @@ class Door:
         except PlaygroundError as error:
             await error_response(error)(scope, receive, counted)
         else:
+            # A proxy may have cut its path off, without which the files of the documentation are not found.
+            scope["path"] = scope.get("root_path", "") + path
             limit = MAX_ARCHIVE_BYTES if path == ARCHIVES_PATH else MAX_BODY_BYTES
             await self._api(scope, _limited(receive, limit), counted)
         finally:

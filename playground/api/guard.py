@@ -1,9 +1,12 @@
-"""Headers that keep what a model writes from reaching another host or running as a program.
+"""Headers that keep what a model writes from reaching another host or running as a program, and other sites from
+showing the page in a frame of theirs.
 
 Plain ASGI; knows no route.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,16 +28,17 @@ POLICY = "; ".join(
 
 
 class SecurityHeaders:
-    """Puts the policy on every answer of `app`."""
+    """Puts the policy on every answer of `app`. `parents` are the origins, beside its own, that may frame it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, parents: Sequence[str] = ()) -> None:
         self._app = app
+        self._policy = "; ".join((POLICY, " ".join(("frame-ancestors 'self'", *parents))))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = POLICY
+                headers["Content-Security-Policy"] = self._policy
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
             await send(message)

@@ -119,7 +119,9 @@ def _form(problem: str, status: int) -> Response:
 
 def _same_site(request: Request) -> bool:
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    # A proxy may ask under another name; no page of another site can send its header.
+    own = (request.headers.get("host"), request.headers.get("x-forwarded-host"))
+    return origin is None or urlsplit(origin).netloc in own
 
 
 def _is_secure(request: Request) -> bool:

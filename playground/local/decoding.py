@@ -119,8 +119,8 @@ class Loop:
         self._waiting: deque[Row] = deque()
         self._filling: deque[Row] = deque()
         self._running: list[Row] = []
+        # Begun with the first row: a loop that was made before a fork runs in the process that asks it.
         self._thread = threading.Thread(target=self._run, name=f"loop {name}", daemon=True)
-        self._thread.start()
 
     def add(self, row: Row) -> None:
         """Takes a row and returns at once."""
@@ -128,6 +128,8 @@ class Loop:
             if not self._closed:
                 self._arrived.append(row)
                 self._changed.notify()
+                if not self._thread.ident:
+                    self._thread.start()
                 return
         row.job.emit(InternalError("the model was unloaded before the answer began"))
 
@@ -141,7 +143,7 @@ class Loop:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:

@@ -5,6 +5,7 @@ Knows what a job asks for and where it runs; leaves tensors to the stepper and t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from playground import hub
 from playground.errors import Cancelled, InternalError, InvalidRequest, ModelLoadFailed, PlaygroundError, broken_rule
@@ -29,7 +32,7 @@ from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
 from playground.prompts import Prompt, check_room, check_template, encode
-from playground.types import DRAWN_SEEDS, Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
+from playground.types import DRAWN_SEEDS, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +76,12 @@ def _encoded(tokenizer: Any, request: GenerationRequest, manner: _Manner) -> Pro
 
 @dataclass(slots=True, eq=False)
 class _FineTune:
-    """An adapter that was read, and the loop over its merged view where there is one."""
+    """An adapter that was read, and its merged view with the loop over it where there is one."""
 
     card: ModelCard
     adapter: Adapter
     merged: Loop | None = None
+    view: Any = None
     merged_bytes: int = 0
     merging: bool = False
     num_uses: int = 0
@@ -94,13 +98,14 @@ class LocalEngine:
         self._fine_tunes: dict[str, _FineTune] = {}
         self._loop = self._make_loop(base.model, base.card.id)
         self._intake = ThreadPoolExecutor(1, thread_name_prefix="intake")
-        # Reading gigabytes takes a while; nobody waits for it, and answers say when it is not known yet.
-        self._base_hash = _in_background(f"fingerprint {base.card.id}", self.fingerprint)
+        self.base_hash: str | None = None
         self._tokenizer_hash = weights.tokenizer_hash(base.tokenizer)
         self._manners: dict[str, _Manner] = {}
         self._encoded = _LastPrompt()
         # Held while the module tree is hooked or copied; the loops only run through it.
         self._changing_modules = threading.Lock()
+        # Reading gigabytes takes a while; nobody waits for it, and answers say when it is not known yet.
+        threading.Thread(target=self._learn_hash, name=f"fingerprint {base.card.id}", daemon=True).start()
 
     def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
         """Learns how `card` is spoken to; reads a fine-tune's adapter, and merges it at once where its card or
@@ -194,7 +199,7 @@ class LocalEngine:
             card=card,
             base=base.card,
             base_folder=weights.folder_of(base.card, watch),
-            base_hash=self._base_hash.result(),
+            base_hash=self.base_hash or self.fingerprint(),
             adapter_hash=tune.adapter.file_hash,
             fidelity=figures,
         )
@@ -248,6 +253,17 @@ class LocalEngine:
         """A hash over all tensors of the base as they are now."""
         return weights.fingerprint(self._base.model)
 
+    def move(self, device: torch.device) -> None:
+        """Takes base, adapters and merged views to another device; before the first answer alone."""
+        if self._base.model.device.type == device.type:
+            return
+        self._base.model.to(device)
+        self._base.device = device
+        for tune in self._fine_tunes.values():
+            tune.adapter = tune.adapter.on(device)
+            if tune.view is not None:
+                tune.view.to(device)
+
     def close(self) -> None:
         """Ends all loops and lets go of every tensor."""
         self._intake.shutdown(cancel_futures=True)
@@ -259,6 +275,11 @@ class LocalEngine:
         self._base.model = self._base.tokenizer = None
         del self._loop, self._hooks
         weights.release_memory()
+
+    def _learn_hash(self) -> None:
+        # An engine that is closed meanwhile takes its tensors away.
+        with contextlib.suppress(Exception):
+            self.base_hash = self.fingerprint()
 
     def _make_loop(self, model: Any, name: str) -> Loop:
         return Loop(TorchStepper(model), name, max_rows=self._max_rows, on_leave=self._after_answer)
@@ -329,12 +350,12 @@ class LocalEngine:
         return tuple(pieces_of(self._base.tokenizer, prompt.token_ids))
 
     def _prove(self, job: Job, adapter_hash: str | None, first: First) -> Proof:
-        hashed, base = self._base_hash, self._base.card
+        base = self._base.card
         return Proof(
             # Two entries may share what is loaded: the answer's own names its base.
             base=job.card.base_model or job.card.id,
             revision=base.revision,
-            base_hash=hashed.result() if hashed.done() and not hashed.exception() else None,
+            base_hash=self.base_hash,
             tokenizer_hash=self._tokenizer_hash,
             adapter=job.card.id if adapter_hash else None,
             adapter_hash=adapter_hash,
@@ -409,11 +430,11 @@ class LocalEngine:
                 return
             tune.merged_bytes = num_bytes
             try:
-                view = merged_view(self._base.model, tune.adapter)
+                tune.view = merged_view(self._base.model, tune.adapter)
             except BaseException:
                 tune.merged_bytes = 0
                 raise
-            tune.merged = self._make_loop(view, f"{tune.card.id} merged")
+            tune.merged = self._make_loop(tune.view, f"{tune.card.id} merged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,19 +454,6 @@ def _is_free(request: GenerationRequest) -> bool:
     """Whether an answer may come from a merged view: asked alone, at full strength, drawn with no seed given."""
     drawn = request.sampling.seed is None and request.sampling.temperature > 0
     return request.alone and request.strength == 1 and drawn
-
-
-def _in_background(name: str, find: Callable[[], str]) -> Future[str]:
-    found: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            found.set_result(find())
-        except Exception as error:  # noqa: BLE001 - an engine that is closed meanwhile takes its tensors away
-            found.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return found
 
 
 def _hash_or_none(adapter: Adapter) -> str | None:
@@ -472,7 +480,7 @@ class LocalLoader:
         with self._one_at_a_time:
             return weights.size_bytes(base, watch)
 
-    def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
+    def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> LocalEngine:
         with self._one_at_a_time:
             loaded = weights.load_base(base, watch)
         return LocalEngine(loaded, max_rows=self._max_rows, has_room=has_room)

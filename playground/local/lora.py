@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -32,6 +32,11 @@ class Factors:
     scaling: float
     column_scale: torch.Tensor | None = None
 
+    def on(self, device: torch.device) -> Factors:
+        """The same on another device."""
+        scale = None if self.column_scale is None else self.column_scale.to(device)
+        return Factors(self.a.to(device), self.b.to(device), self.scaling, scale)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
@@ -48,6 +53,12 @@ class Adapter:
     saved: Mapping[str, Mapping[str, torch.Tensor]]
     attachable: str | None
     notes: tuple[str, ...]
+
+    def on(self, device: torch.device) -> Adapter:
+        """The same with what rows carry on another device."""
+        factors = {module: own.on(device) for module, own in self.factors.items()}
+        saved = {module: {name: t.to(device) for name, t in own.items()} for module, own in self.saved.items()}
+        return replace(self, factors=factors, saved=saved)
 
     def num_bytes(self) -> int:
         """Memory it takes beside the base, in bytes."""

@@ -42,12 +42,15 @@ class TorchStepper:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._config = model.config.get_text_config(decoder=True)
-        self._device = model.device
         self._batch: list[Lane] = []
         self._cache: Any = None
         self._length = 0
         self._plan = Plan(())
         _require_known_layers(self._new_cache())
+
+    @property
+    def _device(self) -> torch.device:
+        return self._model.device
 
     def prefill(self, lane: Lane, token_ids: Sequence[int], *, num_logits: int = 1) -> torch.Tensor:
         """Takes in more of a lane's prompt; gives the logits after the last `num_logits` tokens."""

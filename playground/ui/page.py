@@ -54,6 +54,8 @@ INFERENCE_OFF = (
     '<p class="pg-off" role="status">Running is switched off on this server. '
     "The models can be browsed; nothing can be run.</p>"
 )
+# Browsers look for it at the top of the host, which is somebody else's where a proxy serves the page below a path.
+ICON = '<link rel="icon" href="favicon.ico">'
 SIGN_OUT = '<form class="pg-sign-out" method="post" action="sign-out"><button>Sign out</button></form>'
 
 
@@ -92,6 +94,8 @@ def build_page(playground: Playground) -> gr.Blocks:
             _show_chosen(tab, panes, settings, playground)
         parts = {"compare": _parts(compare_tab, copy_compare), "single": _parts(single_tab, copy_single)}
         link.wire(reader, tabs, parts, settings, loaded)
+    # Where Gradio knows of a Space, its page asks the Hub for hearts and Google for fonts: this one asks nobody.
+    page.space_id = None
     return page
 
 
@@ -101,7 +105,7 @@ def launch_settings() -> dict[str, Any]:
     return {
         "theme": _theme(),
         "css": "\n".join((HERE / name).read_text(encoding="utf-8") for name in STYLES),
-        "head": "".join(f"<script>{script}</script>" for script in scripts),
+        "head": ICON + "".join(f"<script>{script}</script>" for script in scripts),
         "footer_links": [],
         "ssr_mode": False,
         "run_history": False,
