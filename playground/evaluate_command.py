@@ -138,8 +138,10 @@ def _spec(path: Path) -> tuple[str, str]:
     try:
         # A name on the disk may be no text at all; what is kept is.
         return path.name.encode("utf-8", "replace").decode(), path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"SPEC: {path}: it cannot be read: {error}"]) from None
+    except OSError as error:
+        raise ConfigurationError([f"SPEC: {path}: it cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError([f"SPEC: {path}: it cannot be read: it is not text in UTF-8"]) from None
 
 
 def _places(args: argparse.Namespace) -> list[tuple[Path, Format]]:

@@ -83,6 +83,10 @@ KEPT |= {
     ("post", f"{LIBRARY}/archives"): MANAGED,
     ("post", f"{LIBRARY}/unwatch"): MANAGED,
     ("get", f"{LIBRARY}/hub"): MANAGED | {"503"},
+    ("get", f"{LIBRARY}/merges"): LISTED,
+    ("post", f"{LIBRARY}/merges"): MANAGED | {"501", "503"},
+    ("post", f"{LIBRARY}/merges/push"): LISTED | {"400", "413"},
+    ("post", f"{LIBRARY}/merges/cancel"): LISTED | {"400", "413"},
 }
 ROUTES |= KEPT.keys()
 CODES = {

@@ -21,6 +21,7 @@ from playground.api.library_routes import library_router
 from playground.api.model_routes import model_router
 from playground.api.operations import operations_router
 from playground.api.playground_routes import playground_router
+from playground.api.saving_routes import saving_router
 from playground.api.text_routes import text_router
 from playground.evaluator import Evaluator
 from playground.library import Library
@@ -54,6 +55,7 @@ def build_api(playground: Playground, evaluator: Evaluator, library: Library, me
         compare_router(playground),
         insight_router(playground),
         library_router(library),
+        saving_router(library),
         evaluation_router(playground, evaluator),
         history_router(playground),
         text_router(playground),

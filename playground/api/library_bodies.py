@@ -70,6 +70,7 @@ class LibraryModel(ListedModel):
     progress: LoadProgress | None
     cancellable: bool
     removable: bool
+    savable: bool
 
 
 class Memory(BaseModel):
@@ -80,12 +81,13 @@ class Memory(BaseModel):
 
 
 class LibraryState(BaseModel):
-    """All models that the caller sees. Only who `may_manage` may change anything; `watched` are the folders that were
-    added here, told to whoever sits at the machine."""
+    """All models that the caller sees. Only who `may_manage` may change anything, and who `may_save` write merges to
+    this machine's disk; `watched` are the folders that were added here, told to whoever sits at the machine."""
 
     models: list[LibraryModel]
     memory: Memory
     may_manage: bool
+    may_save: bool
     watched: list[str]
 
 
@@ -149,7 +151,12 @@ MODEL = LibraryModel(
     progress=None,
     cancellable=False,
     removable=True,
+    savable=True,
 )
 STATE = LibraryState(
-    models=[MODEL], memory=Memory(used_bytes=4_279_680, budget_bytes=11_000_000_000), may_manage=True, watched=[]
+    models=[MODEL],
+    memory=Memory(used_bytes=4_279_680, budget_bytes=11_000_000_000),
+    may_manage=True,
+    may_save=True,
+    watched=[],
 )

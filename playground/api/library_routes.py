@@ -81,6 +81,7 @@ def _add_memory(router: APIRouter, library: Library) -> None:
                 models=[_shown(one) for one in shelf.models],
                 memory=Memory(used_bytes=shelf.used_bytes, budget_bytes=shelf.budget_bytes),
                 may_manage=shelf.may_manage,
+                may_save=shelf.may_save,
                 watched=library.adding.watched(caller),
             )
         )
@@ -191,4 +192,5 @@ def _shown(standing: Standing) -> LibraryModel:
         else None,
         cancellable=standing.is_cancellable,
         removable=standing.is_removable,
+        savable=standing.is_savable,
     )

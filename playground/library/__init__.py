@@ -2,5 +2,6 @@
 
 from playground.library.adding import MAX_ARCHIVE_BYTES, Adding, require_manager
 from playground.library.library import Library, Shelf, Standing
+from playground.library.saving import Saving, Work
 
-__all__ = ["MAX_ARCHIVE_BYTES", "Adding", "Library", "Shelf", "Standing", "require_manager"]
+__all__ = ["MAX_ARCHIVE_BYTES", "Adding", "Library", "Saving", "Shelf", "Standing", "Work", "require_manager"]

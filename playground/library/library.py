@@ -9,6 +9,7 @@ import threading
 from dataclasses import dataclass
 
 from playground.library.adding import Adding, require_manager
+from playground.library.saving import Saving
 from playground.registry import Lease, Registry, Usage
 from playground.service import Playground
 from playground.types import Caller, ModelCard, ModelStatus
@@ -17,23 +18,27 @@ from playground.types import Caller, ModelCard, ModelStatus
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One model. `memory_bytes` is what it takes, or about what it will; `is_cancellable` says that this program loads
-    it because somebody asked for just that; `is_removable` that this caller may take it out of the catalog."""
+    it because somebody asked for just that; `is_removable` that this caller may take it out of the catalog;
+    `is_savable` that it can be written as a merge."""
 
     status: ModelStatus
     usage: Usage
     memory_bytes: int | None
     is_cancellable: bool
     is_removable: bool
+    is_savable: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """All models, and the memory that they share, in bytes. `may_manage` says whether this caller may change it."""
+    """All models, and the memory that they share, in bytes. `may_manage` says whether this caller may change it,
+    `may_save` whether merges may be written to this machine's disk."""
 
     models: tuple[Standing, ...]
     used_bytes: int
     budget_bytes: int
     may_manage: bool
+    may_save: bool
 
 
 class Library:
@@ -41,7 +46,7 @@ class Library:
 
     def __init__(self, playground: Playground, registry: Registry, adding: Adding, budget_bytes: int) -> None:
         self._playground, self._registry, self._budget_bytes = playground, registry, budget_bytes
-        self.adding = adding
+        self.adding, self.saving = adding, Saving(playground)
         self._loads: dict[str, Lease | None] = {}
         self._changing = threading.Lock()
 
@@ -52,6 +57,7 @@ class Library:
             used_bytes=self._registry.used_bytes(),
             budget_bytes=self._budget_bytes,
             may_manage=caller.manages,
+            may_save=caller.everything,
         )
 
     def standing(self, model_id: str, caller: Caller) -> Standing:
@@ -108,4 +114,12 @@ class Library:
             memory_bytes=usage.memory_bytes or self._playground.memory_bytes(status),
             is_cancellable=status.card.id in self._loads,
             is_removable=self.adding.may_remove(status.card, caller),
+            is_savable=_is_savable(status),
         )
+
+
+def _is_savable(status: ModelStatus) -> bool:
+    card = status.card
+    return (
+        card.type == "fine-tuned" and card.problem is None and not status.closed and card.dtype not in ("int8", "int4")
+    )

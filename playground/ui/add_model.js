@@ -123,5 +123,5 @@ Object.assign(playground, (() => {
     return { node, draw };
   }
 
-  return { addModel };
+  return { addModel, labelled: field, textInput: text };
 })());

@@ -46,9 +46,9 @@ Object.assign(playground, (() => {
   }
 
   // What the buttons depend on: only where that changes are they made anew, so that one keeps the focus.
-  const offered = ({ status, cancellable, pinned, removable }, mayManage, enabled) => [status, cancellable, pinned, removable, mayManage, enabled].join();
+  const offered = ({ status, cancellable, pinned, removable }, { mayManage, save }) => [status, cancellable, pinned, removable, mayManage, Boolean(save)].join();
 
-  function buttons(model, { act, mayManage, enabled }) {
+  function buttons(model, { act, save, mayManage, enabled }) {
     if (!mayManage) return [];
     const does = (words, verb, more) => action(words, () => act(model.id, verb, more));
     const made = [];
@@ -60,6 +60,7 @@ Object.assign(playground, (() => {
       pin.title = model.pinned ? "Let it go when others want the room" : "Keep it in memory whoever wants the room";
       made.push(pin);
     }
+    if (save && enabled && model.savable) made.push(action("Save merged", () => save(model.id)));
     if (model.removable) made.push(asking("Remove", "Out of the list?", () => act(model.id, "remove")).node);
     return made;
   }
@@ -86,7 +87,7 @@ Object.assign(playground, (() => {
       bar.style.visibility = model.status === "loading" ? "visible" : "hidden";
       bar.classList.toggle("pg-unknown", fraction == null);
       bar.firstChild.style.width = fraction == null ? "" : `${100 * fraction}%`;
-      const now = offered(model, means.mayManage, means.enabled);
+      const now = offered(model, means);
       if (now === drawnButtons) return;
       const had = actions.contains(document.activeElement);
       actions.replaceChildren(...buttons(model, means));

@@ -2,7 +2,7 @@
 // Knows the library's routes; asks only while somebody can see it.
 Object.assign(playground, (() => {
   const { make } = playgroundText;
-  const { rest, modelRow, addModel, fileSize: size, drawProblem } = playground;
+  const { rest, modelRow, addModel, merges, fileSize: size, drawProblem } = playground;
   const POLL_MS = 2000;
   const BUSY_POLL_MS = 500;
 
@@ -29,7 +29,8 @@ Object.assign(playground, (() => {
     const list = make("ul", "pg-models");
     const adding = addModel(look);
     adding.node.hidden = true;
-    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), problem, list);
+    const saving = merges(look);
+    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, problem, list);
     element.querySelector(".pg-mount").replaceChildren(place);
     const rows = new Map(); // By id, so that what is there stays where it is.
     let turn = 0;
@@ -43,7 +44,7 @@ Object.assign(playground, (() => {
       const wanted = found.models.map((model) => {
         if (!rows.has(model.id)) rows.set(model.id, modelRow());
         const row = rows.get(model.id);
-        row.draw(model, { act, mayManage: found.may_manage, enabled });
+        row.draw(model, { act, save: found.may_save && saving.save, mayManage: found.may_manage, enabled });
         return row.node;
       });
       if (wanted.length !== list.children.length || wanted.some((node, i) => node !== list.children[i])) list.replaceChildren(...wanted);
@@ -56,10 +57,13 @@ Object.assign(playground, (() => {
       let wait = POLL_MS;
       try {
         const { data } = await rest("library");
+        const works = data.may_save ? (await rest("library/merges")).data : [];
         if (!isLast()) return;
         draw(data);
+        saving.draw(works);
         if (problem.dataset.of === "look") drawProblem(problem, null);
-        if (data.models.some(({ status }) => status === "loading")) wait = BUSY_POLL_MS;
+        const isBusy = data.models.some(({ status }) => status === "loading") || works.some(({ state }) => state === "running");
+        if (isBusy) wait = BUSY_POLL_MS;
       } catch (error) {
         if (!isLast()) return;
         drawProblem(problem, { title: "The models cannot be told", message: error.message });

@@ -41,6 +41,7 @@ SCRIPTS = (
     "history.js",
     "model_row.js",
     "add_model.js",
+    "merges.js",
     "models.js",
 )
 STYLES = ("style.css", "blind.css", "evaluate.css", "history.css", "models.css")

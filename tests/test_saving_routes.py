@@ -1,0 +1,147 @@
+"""Merges over REST and in the page: saved behind whoever asked, pushed, given up."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import expect
+from transformers import AutoModelForCausalLM
+
+from playground import hub
+from playground.errors import SaveFailed
+from playground.types import LoadWatch, Progress
+from tests.browser import Person
+from tests.drive import wait_for
+from tests.server import LLAMA, TUNED, Server, save_models, serving
+from tests.test_models_tab import Models
+
+MERGES = "/api/v1/playground/library/merges"
+Visit = Callable[..., Person]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("merges")
+    save_models(made)
+    return made
+
+
+@pytest.fixture
+def house(folder: Path, tmp_path: Path) -> Iterator[Server]:
+    with serving(folder / "models.yaml", tmp_path / "home") as running:
+        yield running
+
+
+def works(server: Server) -> list[dict[str, Any]]:
+    return server.get(MERGES).json()["data"]
+
+
+def saved(server: Server, place: Path) -> dict[str, Any]:
+    assert server.post(MERGES, {"model": TUNED, "folder": str(place)}).status == 200
+    wait_for(lambda: works(server)[0]["state"] != "running")
+    return works(server)[0]
+
+
+def test_a_merge_is_saved_and_is_a_model(house: Server, tmp_path: Path) -> None:
+    done = saved(house, tmp_path / "merged")
+    assert (done["state"], done["source"], done["target"]) == ("done", TUNED, str(tmp_path / "merged"))
+    assert done["num_bytes"] > 0
+    assert all(figure["max_difference"] < 0.1 for figure in done["fidelity"])
+    assert done["fidelity"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    assert model(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "told"),
+    [
+        ({"model": LLAMA, "folder": "{new}"}, 200, None, "only a fine-tuned model has an adapter"),
+        ({"model": TUNED, "folder": "relative"}, 400, "folder", "it must be a whole path"),
+        ({"model": "no/such", "folder": "{new}"}, 404, "model", "There is no model"),
+        ({"model": TUNED, "folder": "{old}"}, 200, None, "folder"),
+        ({"model": TUNED}, 400, "folder", "folder"),
+    ],
+)
+def test_what_cannot_be_saved_says_why(
+    house: Server, tmp_path: Path, body: dict[str, str], status: int, param: str | None, told: str
+) -> None:
+    (tmp_path / "old").mkdir()
+    places = {"new": str(tmp_path / "new"), "old": str(tmp_path / "old")}
+    reply = house.post(MERGES, {name: value.format(**places) for name, value in body.items()})
+    assert reply.status == status
+    if status == 200:
+        wait_for(lambda: works(house)[0]["state"] == "failed")
+        assert told in works(house)[0]["error"]
+    else:
+        assert reply.error()["param"] == param
+        assert told in reply.error()["message"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_push_goes_with_the_persons_token_which_is_told_to_nobody(
+    house: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed: list[tuple[Any, ...]] = []
+    free = threading.Event()
+
+    def push(folder: Path, repo: str, token: str, watch: LoadWatch, **options: Any) -> str:
+        while not free.wait(0.01):
+            watch.report(Progress("uploading", 0.5, ""))
+        pushed.append((folder, repo, token, options["private"]))
+        if repo == "me/full":
+            raise SaveFailed("me/full exists already")
+        return f"https://hub.example/{repo}"
+
+    monkeypatch.setattr(hub, "push", push)
+    body = {"folder": str(tmp_path), "repo": "me/merged", "token": "hf_secret"}
+    assert house.post(f"{MERGES}/push", body).status == 200
+    wait_for(lambda: works(house)[0]["progress"]["fraction"] == 0.5)
+    assert house.post(f"{MERGES}/push", body).error()["param"] == "target"
+    free.set()
+    wait_for(lambda: works(house)[0]["state"] == "done")
+    assert works(house)[0]["address"] == "https://hub.example/me/merged"
+    assert house.post(f"{MERGES}/push", {**body, "repo": "me/full", "private": False}).status == 200
+    wait_for(lambda: works(house)[0]["state"] != "running")
+    assert (works(house)[0]["state"], works(house)[0]["error"]) == ("failed", "me/full exists already")
+    assert [one[1:] for one in pushed] == [("me/merged", "hf_secret", True), ("me/full", "hf_secret", False)]
+    assert "hf_secret" not in json.dumps(works(house))
+    free.clear()
+    house.post(f"{MERGES}/push", {**body, "repo": "me/other"})
+    work_id = works(house)[0]["id"]
+    assert house.post(f"{MERGES}/cancel", {"id": work_id}).status == 200
+    wait_for(lambda: works(house)[0]["state"] == "cancelled")
+    assert house.post(f"{MERGES}/cancel", {"id": "nothing"}).error()["param"] == "id"
+    free.set()
+
+
+def test_only_whoever_sits_there_writes_to_the_disk(folder: Path, tmp_path: Path) -> None:
+    with serving(folder / "models.yaml", tmp_path / "home", "--open", SPACE_ID="me/space") as house:
+        assert works(house) == []
+        assert house.post(MERGES, {"model": TUNED, "folder": str(tmp_path / "x")}).status == 403
+        body = {"folder": str(tmp_path), "repo": "me/merged", "token": "hf_secret"}
+        assert house.post(f"{MERGES}/push", body).status == 403
+
+
+def test_a_merge_is_saved_in_the_page(visit: Visit, house: Server, tmp_path: Path) -> None:
+    models = Models(visit(house.url + "/"), house)
+    expect(models.row(LLAMA).get_by_role("button", name="Save merged")).to_have_count(0)
+    models.do(TUNED, "Save merged")
+    panel = models.tab.locator(".pg-merges .pg-add-panel")
+    models.person.expects("400")
+    panel.get_by_label("Folder").fill("merged")
+    panel.get_by_role("button", name="Save").click()
+    expect(panel.get_by_role("alert")).to_contain_text("it must be a whole path")
+    panel.get_by_label("Folder").fill(str(tmp_path / "merged"))
+    panel.get_by_role("button", name="Save").click()
+    work = models.tab.locator(".pg-works li").first
+    expect(work).to_contain_text(f"Saved in {tmp_path / 'merged'}")
+    expect(work).to_contain_text("logits differ by at most")
+    work.get_by_role("button", name="Push to the Hub").click()
+    expect(panel.get_by_label("Token, kept nowhere")).to_have_attribute("type", "password")
+    models.page.goto("about:blank")
