@@ -33,7 +33,8 @@ class ModelCard:
     """What the catalog knows of a model before anything is loaded.
 
     `source` is where the base's weights come from: a folder or a Hub repo id. A fine-tuned model has
-    `base_model` (the id of a base card) and `adapter` (a PEFT folder or a Hub repo id). `run` and `step`
+    `base_model` (the id of a base card) and `adapter` (a PEFT folder or a Hub repo id; of a folder with the time, in
+    nanoseconds, at which its weights were written). `run` and `step`
     tie the checkpoints of one training run together. A card with a `problem` is listed and cannot be run.
     With `endpoint` (the address of an OpenAI-compatible server) or `provider` (one of Hugging Face's) another server
     answers, which calls the model `served_model_name`; `api_key_env` names the environment variable with its key.
@@ -48,6 +49,7 @@ class ModelCard:
     adapter: str | None = None
     revision: str | None = None
     adapter_revision: str | None = None
+    adapter_written_at: int | None = None
     description: str = ""
     owner: str | None = None
     dtype: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +136,22 @@ def test_a_folder_is_added_run_and_removed(house: Server, folder: Path, tmp_path
     assert place.exists()
     reply = house.send("DELETE", f"{LIBRARY}/adapters?model={TUNED}", None, {})
     assert "it was not added here" in reply.error()["message"]
+
+
+def test_an_adapter_that_is_trained_further_answers_anew(house: Server, folder: Path, tmp_path: Path) -> None:
+    """Whoever asks after the trainer has written is not answered by what was read before."""
+    old, new = (tiny.save_adapter("llama", folder / "llama", tmp_path / str(seed), seed=seed) for seed in (7, 8))
+    for place, id in ((old, "me/x"), (new, "me/new")):
+        assert house.post(f"{LIBRARY}/adapters", {"source": str(place), "id": id}).status == 200
+
+    def scores(id: str) -> list[float]:
+        body = {"model": id, "prompt": "hi there", "echo": True, "logprobs": 0, "max_tokens": 0}
+        return house.post("/v1/completions", body).json()["choices"][0]["logprobs"]["token_logprobs"][1:]
+
+    before, wanted = scores("me/x"), scores("me/new")
+    assert before != pytest.approx(wanted, rel=1e-3)
+    os.replace(shutil.copy(new / "adapter_model.safetensors", tmp_path / "copy"), old / "adapter_model.safetensors")
+    wait_for(lambda: state(house) and scores("me/x") == pytest.approx(wanted, rel=1e-3))
 
 
 def test_a_folder_of_runs_is_watched(house: Server, folder: Path, tmp_path: Path) -> None:

@@ -124,6 +124,29 @@ def test_a_trainers_new_weights_are_another_card(tmp_path: Path) -> None:
     assert catalog.card("adapters/x").problem is None
 
 
+@pytest.mark.parametrize("way", ["listed", "added", "watched", "checkpoint"])
+def test_an_adapter_that_is_trained_further_is_another_card(tmp_path: Path, way: str) -> None:
+    catalog, gone = opened(tmp_path), list[ModelCard]()
+    folder = tmp_path / "listed" if way == "listed" else make_adapter(tmp_path / "runs" / "x")
+    id = {"listed": "me/listed", "added": "me/x", "watched": "runs/x", "checkpoint": "me/listed/checkpoint-5"}[way]
+    if way == "added":
+        catalog.add(Entry.model_validate({"id": id, "base_model": "org/base", "adapter": str(folder)}))
+    elif way == "watched":
+        catalog.watch(tmp_path / "runs")
+    elif way == "checkpoint":
+        folder = make_adapter(tmp_path / "listed" / "checkpoint-5")
+        catalog.look_again()
+    before = catalog.card(id)
+    catalog.look_again()
+    assert catalog.card(id) == before
+    catalog.when_gone(gone.append)
+    weights = folder / "adapter_model.safetensors"
+    os.utime(weights, ns=(1, weights.stat().st_mtime_ns + 1))
+    catalog.look_again()
+    assert before in gone
+    assert catalog.card(id).adapter_written_at == before.adapter_written_at + 1
+
+
 def test_two_programs_on_one_home_lose_nothing(tmp_path: Path) -> None:
     catalogs = [opened(tmp_path) for _ in range(4)]
 

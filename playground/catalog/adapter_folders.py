@@ -49,6 +49,15 @@ def checkpoint_step(folder: Path) -> int | None:
     return int(match[1]) if match else None
 
 
+def written_at(folder: Path) -> int | None:
+    """When an adapter's weights were written, in nanoseconds; None where they cannot be seen. A trainer that writes
+    them again has made another adapter."""
+    try:
+        return (folder / WEIGHTS_NAME).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def read_adapter(folder: Path) -> AdapterFolder:
     """Looks into one folder; never raises for what it finds there."""
     found = read_config(folder)

@@ -19,6 +19,7 @@ from playground.catalog.adapter_folders import (
     checkpoints_of,
     find_adapters,
     read_adapter,
+    written_at,
 )
 from playground.catalog.entry import Entry
 from playground.catalog.models_file import ModelsFile, local_adapter, local_path
@@ -167,6 +168,7 @@ def _fine_tune_cards(
     yield replace(
         card,
         adapter=os.path.realpath(path),
+        adapter_written_at=written_at(path),
         run=card.id if checkpoints else None,
         step=checkpoint_step(path),
         problem=card.problem or (None if card.is_remote else _listed_problem(path, base, bases, folder)),
@@ -217,6 +219,7 @@ def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:
         id=f"{run.id}/{found.folder.name}",
         name=found.folder.name,
         adapter=os.path.realpath(found.folder),
+        adapter_written_at=written_at(found.folder),
         description=f"Step {step} of {run.name}",
         served_model_name=None,
         run=run.id,
@@ -240,6 +243,7 @@ def _discovered(
             seen.add(folder)
             card = _discovered_card(found, _discovered_id(prefix, top, found.folder), bases, start)
             card = replace(card, id=_free(card.id, taken), adapter=folder, owner=_owner(Path(folder), owners))
+            card = replace(card, adapter_written_at=written_at(found.folder))
             taken.add(card.id)
             yield card
 
