@@ -270,7 +270,7 @@ def test_a_run_again_can_be_stopped(history: History) -> None:
     with history.page.expect_event("requestfailed", lambda request: request.url.endswith("/again")):
         button.click()
         expect(button).to_have_text("Stop")
-        assert button.bounding_box() == before
+        assert button.bounding_box() == pytest.approx(before, abs=1)
         button.click()
     expect(kept.get_by_role("status")).to_have_text("Stopped.")
     history.page.unroute(re.compile("/again$"))
@@ -360,8 +360,6 @@ def test_switched_off_nothing_new_is_kept(history: History) -> None:
     history.keep_switch().click()
     expect(history.page.locator("#history")).to_contain_text("New runs are not kept.")
     assert runs.add(ALONE, "single", [chat()], [said("No.")]) is None
-    # Gradio's own stream says so when its page is left.
-    history.person.expects("AbortError")
     history.page.reload()
     history.choose("History")
     expect(history.prompts()).to_have_text(["before"])

@@ -23,8 +23,6 @@ class Models:
 
     def __init__(self, person: Person, server: Server) -> None:
         self.person, self.page, self.server = person, person.page, server
-        # Gradio's own stream says so when its page is left.
-        person.expects("AbortError")
         self.page.goto(person.url)
         self.page.get_by_role("tab", name="Models").click()
         expect(self.row(LLAMA)).to_be_visible()

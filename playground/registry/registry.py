@@ -70,11 +70,13 @@ class Registry:
             slot = self._slots.get(key_of(self._base_of(card)))
             if slot is None:
                 return None, ""
-            if slot.ready(card) or (slot.in_memory(card) and card.type == "base"):
+            if slot.ready(card):
                 return "ready", ""
             if any(lease.card.id == card.id for lease in slot.waiting):
                 return "loading", ""
             reason = slot.failures.get(card.id, "")
+            if not reason and card.type == "base" and slot.in_memory(card):
+                return "ready", ""
             return ("failed" if reason else None), reason
 
     def usage(self, card: ModelCard) -> Usage:
