@@ -115,6 +115,25 @@ def make(loader: ScriptedLoader, budget: int = 1000) -> Registry:
     return loader.registry
 
 
+def four_at_once(client: Callable[[int], None]) -> None:
+    """Runs four clients, each in a thread of its own and with a number; all must come to their end."""
+    failures: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            client(number)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_base_is_loaded_once_however_many_ask() -> None:
     loader = ScriptedLoader(gates={"a": threading.Event()})
     registry = make(loader)
@@ -239,24 +258,14 @@ def test_a_base_told_to_go_stays_when_nobody_wants_its_room_any_more() -> None:
 def test_four_clients_over_three_bases_with_room_for_two() -> None:
     loader = ScriptedLoader()
     registry = make(loader, budget=20)
-    failures: list[BaseException] = []
 
     def client(offset: int) -> None:
-        try:
-            for i in range(30):
-                one = Asked(registry, base("abc"[(i + offset) % 3]))
-                assert not one.engine().closed
-                one.lease.release()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
-            failures.append(error)
+        for i in range(30):
+            one = Asked(registry, base("abc"[(i + offset) % 3]))
+            assert not one.engine().closed
+            one.lease.release()
 
-    threads = [threading.Thread(target=client, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert not failures
-    assert not any(thread.is_alive() for thread in threads)
+    four_at_once(client)
     assert max(loader.in_use) <= 20
 
 
@@ -362,32 +371,22 @@ def test_usage_says_who_uses_a_model_and_what_it_takes() -> None:
 def test_loading_unloading_and_forgetting_at_once_end_in_peace() -> None:
     loader = ScriptedLoader()
     registry = make(loader, budget=20)
-    failures: list[BaseException] = []
     cards = [base("a"), tune("t", "a"), tune("u", "a"), base("b"), base("c")]
 
     def client(number: int) -> None:
         random = Random(number)
-        try:
-            for _ in range(60):
-                card = random.choice(cards)
-                one = Asked(registry, card)
-                assert not one.engine().closed
-                one.lease.release()
-                if random.random() < 0.3:
-                    registry.forget(card)
-                if random.random() < 0.3:
-                    with contextlib.suppress(InvalidRequest):
-                        registry.unload(card)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
-            failures.append(error)
+        for _ in range(60):
+            card = random.choice(cards)
+            one = Asked(registry, card)
+            assert not one.engine().closed
+            one.lease.release()
+            if random.random() < 0.3:
+                registry.forget(card)
+            if random.random() < 0.3:
+                with contextlib.suppress(InvalidRequest):
+                    registry.unload(card)
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert not failures
-    assert not any(thread.is_alive() for thread in threads)
+    four_at_once(client)
     assert max(loader.in_use) <= 20
 
 
