@@ -25,6 +25,9 @@ class ScriptedEngine:
 
     def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
         self.prepared.append(card.id)
+        if card.type == "fine-tuned":
+            on_prepare, self.loader.on_prepare = self.loader.on_prepare, lambda: None
+            on_prepare()
         if card.id in self.loader.broken:
             raise ModelLoadFailed(f"{card.id} is broken")
 
@@ -64,6 +67,7 @@ class ScriptedLoader:
     in_use: list[int] = field(default_factory=list)
     registry: Registry | None = None
     falls_apart: bool = False
+    on_prepare: Callable[[], None] = lambda: None
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         return 100 if base.id == "huge" else 10
@@ -327,6 +331,23 @@ def test_what_is_forgotten_while_it_answers_goes_when_it_has_ended() -> None:
     assert loader.forgotten == []
     holder.lease.release()
     assert late.engine().prepared == ["a", "u", "t"]
+    assert loader.forgotten == ["t"]
+
+
+def test_what_is_forgotten_while_it_is_made_ready_is_made_ready_again() -> None:
+    """What was being read is of no more use to whoever asks after that."""
+    loader = ScriptedLoader(gates={"a": threading.Event()})
+    registry = make(loader)
+    early = Asked(registry, tune("t", "a"))
+    Asked(registry, base("a"))
+    wait_for(lambda: early.progress)
+    loader.on_prepare = lambda: registry.forget(tune("t", "a"))
+    loader.gates["a"].set()
+    early.engine()
+    late = Asked(registry, tune("t", "a"))
+    assert late.silent()
+    early.lease.release()
+    late.engine()
     assert loader.forgotten == ["t"]
 
 

@@ -127,7 +127,7 @@ class Registry:
         """Gives a fine-tune's memory back as soon as no answer needs it: whoever asks from now on has it read anew."""
         with self._changed:
             slot = self._slots.get(key_of(self._base_of(card))) if card.base_model else None
-            if slot is not None and slot.engine is not None and card.type == "fine-tuned":
+            if slot is not None and slot.engine is not None:
                 self._leave(slot, card)
 
     def used_bytes(self) -> int:

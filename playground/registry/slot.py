@@ -79,7 +79,8 @@ class Slot:
         return max(self.reserved_bytes, self.engine.memory_bytes() if self.engine else 0)
 
     def ready(self, card: ModelCard) -> bool:
-        return self.engine is not None and not self.draining and card.id in self.prepared
+        there = card.id in self.prepared and card.id not in self.leaving
+        return self.engine is not None and not self.draining and there
 
     def in_memory(self, card: ModelCard) -> bool:
         """A base is there for its fine-tunes too, before anybody asked it something."""
