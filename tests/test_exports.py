@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -88,3 +89,24 @@ def test_preferences_are_prompt_chosen_and_rejected(history: History, tmp_path: 
         }
         for prompt, won, lost in ((chosen, "base", "tune"), (other, "tune", "base"))
     ]
+
+
+def test_preferences_are_what_the_dpo_trainer_of_trl_reads(history: History, tmp_path: Path) -> None:
+    """TRL's own trainer takes the file as it is, and a step of training comes of it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    file = written(preferences(history.votes.all(ALONE)), tmp_path / "preferences.jsonl")
+    rows: Any = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
+    settings = DPOConfig(
+        str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True, bf16=False,
+        save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    base = Path(__file__).parent.parent / "demo" / "base"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    trainer = DPOTrainer(model, args=settings, train_dataset=rows, processing_class=tokenizer)
+    assert trainer.train().global_step == 1
+    trained = trainer.train_dataset[0]
+    assert tokenizer.decode(trained["chosen_ids"]).startswith(f"base: {PROMPTS[0]}")
+    assert tokenizer.decode(trained["rejected_ids"]).startswith(f"tune: {PROMPTS[0]}")
