@@ -40,7 +40,7 @@ class SmallHub(ThreadingHTTPServer):
     """Serves one repo, org/model, at one commit; an unset `gate` holds weights back half-way, or the one named `held`.
 
     Weights are cut half-way `num_cuts` times; with `down_after_cut` it is down from then on. `ranges` are what was
-    asked of each file of weights.
+    asked of each file of weights. Of no file more than `most` bytes are sent.
     """
 
     daemon_threads = True
@@ -53,6 +53,7 @@ class SmallHub(ThreadingHTTPServer):
         self.file_error: tuple[int, str] | None = None
         self.held: str | None = None
         self.num_cuts = 0
+        self.most = 10**9
         self.down_after_cut = False
         self.knows_ranges = True
         self.ranges: list[str | None] = []
@@ -107,12 +108,13 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(*self.server.file_error)
         data = self.server.files[name]
         wanted = self.headers.get("Range")
+        data = data[: self.server.most] if with_body else data
         first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.knows_ranges else 0
         ranged = wanted is not None and self.server.knows_ranges
         self.send_response(206 if ranged else 200)
         if ranged:
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
-        self.send_header("ETag", f'"{etag(name, data)}"')
+        self.send_header("ETag", f'"{etag(name, self.server.files[name])}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", str(len(data) - first))
         self.end_headers()

@@ -152,13 +152,24 @@ def test_a_server_that_knows_no_ranges_sends_all_again(server: SmallHub, cache: 
     assert server.ranges == [f"bytes={HALF}-"]
 
 
-def test_what_does_not_fit_together_is_thrown_away(server: SmallHub, cache: Path) -> None:
-    keep(cache, b"?" * HALF)
+@pytest.mark.parametrize("data", [b"?" * HALF, WEIGHTS + b"?"], ids=["other", "longer"])
+def test_what_is_not_the_hubs_is_thrown_away(server: SmallHub, cache: Path, data: bytes) -> None:
+    keep(cache, data)
     with pytest.raises(ModelLoadFailed, match=r"model\.safetensors came broken.*load it again"):
         fetch(server)
     assert hub.folder_on_disk("org/model", None) is None
     assert is_whole(fetch(server))
-    assert server.ranges == [f"bytes={HALF}-", "bytes=0-"]
+    assert server.ranges[-1] == "bytes=0-"
+
+
+def test_an_answer_that_ends_early_is_told_and_gone_on_with(server: SmallHub) -> None:
+    server.most = HALF
+    with pytest.raises(ModelLoadFailed, match=rf"ended after {HALF} of {len(WEIGHTS)} bytes; try again"):
+        fetch(server)
+    assert hub.folder_on_disk("org/model", None) is None
+    server.most = len(WEIGHTS)
+    assert is_whole(fetch(server))
+    assert server.ranges == ["bytes=0-", f"bytes={HALF}-"]
 
 
 def test_a_load_waits_for_another_program_that_fetches_the_same(server: SmallHub, cache: Path) -> None:

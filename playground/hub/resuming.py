@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+from huggingface_hub.utils import WeakFileLock, build_hf_headers, get_session, hf_raise_for_status
 
 from playground.errors import ModelLoadFailed
 from playground.hub.metering import Meter
@@ -83,12 +83,11 @@ def fetch_blob(blob: Blob, meter: Meter) -> None:
 
 def _go_on(blob: Blob, meter: Meter) -> None:
     with blob.partial.open("ab") as file:
-        came_before = file.tell() > 0
         _pull_all(blob, file, meter)
-    if came_before and not _is_what_the_hub_has(blob):
+    if not _is_what_the_hub_has(blob):
         blob.partial.unlink()
         raise ModelLoadFailed(
-            f"{blob.source}: {blob.name} came broken: its hash is not the Hub's. It was thrown away: load it again"
+            f"{blob.source}: {blob.name} came broken: it is not what the Hub names. It was thrown away: load it again"
         )
     blob.partial.replace(blob.path)
 
@@ -100,12 +99,14 @@ def _pull_all(blob: Blob, file: BinaryIO, meter: Meter) -> None:
         try:
             _pull(blob, file, meter)
         except httpx2.TransportError:
-            num_fruitless = num_fruitless + 1 if file.tell() == num_before else 0
+            num_fruitless = num_fruitless + 1 if file.tell() <= num_before else 0
             if num_fruitless == _MAX_FRUITLESS:
                 raise
             meter.pause(_ASK_AGAIN_AFTER_S)
-    if file.tell() > blob.num_bytes:
-        raise OSError(f"{blob.name} is longer than the Hub says")
+        else:
+            # Not an error for HTTP: an answer may be of any length.
+            if file.tell() < blob.num_bytes:
+                raise OSError(f"{blob.name} ended after {file.tell()} of {blob.num_bytes} bytes")
 
 
 def _pull(blob: Blob, file: BinaryIO, meter: Meter) -> None:
@@ -123,9 +124,9 @@ def _pull(blob: Blob, file: BinaryIO, meter: Meter) -> None:
 
 
 def _is_what_the_hub_has(blob: Blob) -> bool:
-    """Where the Hub names no SHA-256 the size must do, which the client compares."""
+    """By its SHA-256, which the Hub names large files by; by its size where it names none."""
     if not _SHA256.fullmatch(blob.etag):
-        return True
+        return blob.partial.stat().st_size == blob.num_bytes
     with blob.partial.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == blob.etag
 
@@ -135,18 +136,14 @@ def _alone_with(blob: Blob, meter: Meter) -> Generator[None, None, None]:
     """Waits until nobody else writes this blob, be it another program or a load just given up; `meter` may end that."""
     folder = Path(constants.HF_HUB_CACHE) / ".locks" / _repo_folder(blob.source).name
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{blob.etag}.partial.lock")
-    while True:
-        meter.require_wanted()
-        try:
-            lock.acquire(timeout=_LOOK_AGAIN_S)
-            break
-        except Timeout:
-            continue
-    try:
+    with ExitStack() as held:
+        waiting = True
+        while waiting:
+            meter.require_wanted()
+            with suppress(Timeout):
+                held.enter_context(WeakFileLock(folder / f"{blob.etag}.partial.lock", timeout=_LOOK_AGAIN_S))
+                waiting = False
         yield
-    finally:
-        lock.release()
 
 
 def _repo_folder(source: str) -> Path:
