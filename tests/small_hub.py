@@ -120,7 +120,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.server.asked.append(name)
-            if name.endswith(".safetensors"):
+            if name.endswith(".safetensors") or name == self.server.held:
                 self.server.ranges.append(wanted)
                 self.send_weights(name, data[first:])
             else:

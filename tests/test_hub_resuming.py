@@ -183,22 +183,27 @@ def test_a_load_waits_for_another_program_that_fetches_the_same(server: SmallHub
     assert is_whole(fetch(server))
 
 
-def test_several_files_count_together(server: SmallHub) -> None:
+@pytest.mark.parametrize(("held", "least"), [("b.safetensors", 0.3), ("tokenizer.json", 0.7)])
+def test_several_files_count_together(
+    server: SmallHub, held: str, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
+    server.files["tokenizer.json"] = b"?" * 400_000
     del server.files["model.safetensors"]
     server.files["a.safetensors"], server.files["b.safetensors"] = safetensors(100_000), safetensors(300_000)
     server.files["model.safetensors.index.json"] = b'{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}'
-    server.held = "b.safetensors"
+    server.held = held
     server.gate.clear()
 
     class SecondHalf(Watch):
         def report(self, progress) -> None:
             super().report(progress)
-            if progress.fraction and 0.6 < progress.fraction < 1:
+            if progress.fraction and least < progress.fraction < 1:
                 server.gate.set()
 
     watch = SecondHalf()
     fetch(server, watch)
-    # All of the first file and half of the second, while that was held back.
+    # All that came before, and half of the file that was held back.
     assert server.gate.is_set()
     assert fractions(watch) == sorted(fractions(watch))
     assert fractions(watch)[-1] == 1
