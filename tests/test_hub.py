@@ -1,14 +1,11 @@
 """The Hub as the real client sees it, over a small server on loopback that speaks enough of its API."""
 
 import errno
-import hashlib
 import json
 import os
 import struct
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from huggingface_hub import constants
@@ -16,132 +13,7 @@ from huggingface_hub import constants
 from playground import hub
 from playground.errors import Cancelled, ModelLoadFailed
 from playground.hub import files, reasons
-
-COMMIT = "a" * 40
-
-
-def safetensors(num_bytes: int = 8) -> bytes:
-    header = json.dumps({"w": {"dtype": "U8", "shape": [num_bytes], "data_offsets": [0, num_bytes]}}).encode()
-    return struct.pack("<Q", len(header)) + header + bytes(num_bytes)
-
-
-MODEL = {
-    "config.json": b"{}",
-    "tokenizer.json": b'{"a": 1}',
-    "merges.txt": b"a b\n",
-    "chat_template.jinja": b"{{ messages }}",
-    "model.safetensors": safetensors(200_000),
-    # never to be fetched:
-    "pytorch_model.bin": b"pickle",
-    "modeling.py": b"print()",
-    "README.md": b"# read",
-    "consolidated.safetensors": safetensors(100),
-    "original/config.json": b"{}",
-}
-
-
-class SmallHub(ThreadingHTTPServer):
-    """Serves one repo, org/model, at one commit; an unset `gate` holds weights back half-way."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = dict(MODEL)
-        self.asked: list[str] = []
-        self.api_error: tuple[int, str] | None = None
-        self.file_error: tuple[int, str] | None = None
-        self.gate = threading.Event()
-        self.gate.set()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: SmallHub  # type: ignore[assignment]
-
-    def log_message(self, format, *args):
-        pass
-
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def answer(self, with_body):
-        path = urlsplit(self.path).path
-        if path.startswith("/api/models/"):
-            self.answer_api(path.removeprefix("/api/models/"))
-        else:
-            self.answer_file(path, with_body)
-
-    def answer_api(self, path):
-        files = self.server.files
-        if self.server.api_error:
-            self.refuse(*self.server.api_error)
-        elif path in ("org/model", "org/model/revision/main", f"org/model/revision/{COMMIT}"):
-            siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-            self.send(json.dumps({"id": "org/model", "sha": COMMIT, "siblings": siblings}).encode())
-        elif path == f"org/model/tree/{COMMIT}":
-            tree = [
-                {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-                for name, data in files.items()
-            ]
-            self.send(json.dumps(tree).encode())
-        elif path.startswith("org/model/revision/"):
-            self.refuse(404, "RevisionNotFound")
-        else:
-            self.refuse(401 if path.startswith("no/") else 404, "RepoNotFound")
-
-    def answer_file(self, path, with_body):
-        name = path.removeprefix(f"/org/model/resolve/{COMMIT}/")
-        if self.server.file_error:
-            return self.refuse(*self.server.file_error)
-        data = self.server.files[name]
-        self.send_response(200)
-        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if with_body:
-            self.server.asked.append(name)
-            half = len(data) // 2 if name.endswith(".safetensors") else len(data)
-            try:
-                self.wfile.write(data[:half])
-                self.server.gate.wait(20)
-                self.wfile.write(data[half:])
-            except OSError:
-                self.close_connection = True
-
-    def send(self, body):
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def refuse(self, status, code):
-        self.send_response(status)
-        self.send_header("X-Error-Code", code)
-        self.send_header("X-Error-Message", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
-class Watch:
-    """Keeps what was reported; says at the nth report that nobody waits any longer."""
-
-    def __init__(self, patience=10**9):
-        self.reports = []
-        self.patience = patience
-
-    def report(self, progress):
-        self.reports.append(progress)
-        if len(self.reports) >= self.patience:
-            raise Cancelled("nobody waits")
+from tests.small_hub import COMMIT, MODEL, Watch, safetensors, small_hub
 
 
 @pytest.fixture(autouse=True)
@@ -155,14 +27,8 @@ def own_disk(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server():
-    small_hub = SmallHub()
-    thread = threading.Thread(target=small_hub.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield small_hub
-    small_hub.gate.set()
-    small_hub.shutdown()
-    small_hub.server_close()
-    thread.join()
+    with small_hub() as running:
+        yield running
 
 
 def fetch(server, watch=None, source="org/model", revision=None):
@@ -267,12 +133,14 @@ def test_cancel_between_two_chunks_leaves_no_thread(server):
 # --- what can go wrong ---
 
 
-def test_gated_says_where_to_accept(server):
-    server.file_error = (403, "GatedRepo")
+@pytest.mark.parametrize(("status", "part"), [(401, "then log in"), (403, "this token's account is not let in")])
+def test_gated_says_where_to_accept_and_with_which_token(server, status, part):
+    server.file_error = (status, "GatedRepo")
     message = failure(server)
-    assert f"{server.url}/org/model" in message
-    assert "licence" in message
-    assert "hf auth login" in message
+    assert f"accept its licence at {server.url}/org/model" in message
+    assert part in message
+    assert "`hf auth login` or set HF_TOKEN" in message
+    assert server.asked == []
 
 
 @pytest.mark.parametrize("source", ["no/model", "org/nothing"])
@@ -298,6 +166,10 @@ def test_too_many_requests_and_a_sick_hub(server):
     assert "later" in failure(server)
     server.api_error = (503, "")
     assert "503" in failure(server)
+    server.api_error, server.file_error = None, (500, "")
+    assert "the Hub answers with an error (500)" in failure(server)
+    server.file_error = (429, "")
+    assert "too many requests" in failure(server)
 
 
 def test_a_bad_token(server):
@@ -331,7 +203,8 @@ def test_a_full_disk_is_seen_before_the_download(server, monkeypatch):
     usage = files.shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
     message = failure(server)
-    assert "disk" in message
+    assert "needs 0.2 MB more on the disk" in message
+    assert "0.0 MB are free" in message
     assert server.asked == []
 
 

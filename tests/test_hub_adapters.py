@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,21 +16,25 @@ import pytest
 
 from playground.catalog import LiveCatalog
 from playground.errors import Forbidden, InvalidRequest, ModelLoadFailed
+from playground.hub import adapters
 from playground.library import Adding
 from playground.types import ANYBODY, Caller
+from tests.drive import PATIENCE
 
 LOCAL, ANN = Caller(everything=True), Caller(account="ann")
 CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
 
 
 class ListingHub(ThreadingHTTPServer):
-    """Lists two adapters, and serves the configuration of one."""
+    """Lists two adapters, and serves the configuration of one; says nothing while `answers` is unset."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.status, self.config, self.asked = 200, CONFIG, []
+        self.answers = Event()
+        self.answers.set()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,6 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         address = urlsplit(self.path)
         self.server.asked.append((address.path, parse_qs(address.query)))
+        self.server.answers.wait(PATIENCE)
         found: Any = self.server.config
         if address.path == "/api/models":
             found = [{"id": f"ann/{name}", "downloads": 5, "lastModified": "2026-11-02T10:00:00.000Z"} for name in "xy"]
@@ -72,6 +77,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ListingH
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     yield made
+    made.answers.set()
     made.shutdown()
     made.server_close()
 
@@ -97,6 +103,38 @@ def test_a_hub_that_refuses_is_told(server: ListingHub, adding: Adding) -> None:
     server.status = 403
     with pytest.raises(ModelLoadFailed, match="ann"):
         adding.on_hub("ann", "org/base", LOCAL)
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda adding: adding.on_hub("ann", "org/base", LOCAL), lambda adding: adding.add("ann/x", LOCAL)]
+)
+def test_a_hub_that_does_not_answer_is_asked_once(
+    server: ListingHub,
+    adding: Adding,
+    ask: Callable[[Adding], object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A second try would keep whoever looks at the list waiting for it."""
+    assert adapters.ASK_TIMEOUT_S < 5
+    monkeypatch.setattr(adapters, "ASK_TIMEOUT_S", 0.2)
+    server.answers.clear()
+    with pytest.raises(ModelLoadFailed, match="took too long to answer"):
+        ask(adding)
+    assert len(server.asked) == 1
+
+    server.answers.set()
+    server.status = 503
+    with pytest.raises(ModelLoadFailed, match="503"):
+        ask(adding)
+    assert len(server.asked) == 2
+
+    nobody = "http://127.0.0.1:9"
+    monkeypatch.setattr(constants, "ENDPOINT", nobody)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", nobody + "/{repo_id}/resolve/{revision}/{filename}")
+    with pytest.raises(ModelLoadFailed, match="cannot be reached"):
+        ask(adding)
+    assert "Retrying" not in caplog.text
 
 
 def test_a_repo_is_added_by_what_its_configuration_says(server: ListingHub, adding: Adding) -> None:

@@ -19,7 +19,7 @@ from playground import hub
 from playground.errors import Cancelled, InvalidRequest, SaveFailed
 from playground.types import Progress
 from tests.drive import wait_for
-from tests.test_hub import COMMIT, Handler, SmallHub, Watch, safetensors
+from tests.small_hub import COMMIT, Handler, SmallHub, Watch, safetensors
 
 TOKEN = "hf_secretSecretSecret"
 

@@ -9,13 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import (
+    ModelInfo,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from playground.errors import ModelLoadFailed
 from playground.hub.files import ASK_TIMEOUT_S, CLIENT_ERRORS
 from playground.hub.reasons import reason
 
 MAX_LISTED = 100
+_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +37,35 @@ class HubAdapter:
 
 
 def adapters_of(author: str, base: str) -> Sequence[HubAdapter]:
-    """A user's or organization's adapters of a base, the most downloaded first; raises `ModelLoadFailed`."""
+    """A user's or organization's adapters of a base, the most downloaded first; raises `ModelLoadFailed`,
+    within seconds where the Hub does not answer."""
+    wanted = {
+        "author": author,
+        "filter": f"base_model:adapter:{base}",
+        "sort": "downloads",
+        "limit": MAX_LISTED,
+    }
     try:
-        found = HfApi().list_models(
-            author=author, filter=f"base_model:adapter:{base}", sort="downloads", limit=MAX_LISTED
+        # The client's own list goes on trying for half a minute while somebody waits.
+        answer = get_session().get(
+            f"{constants.ENDPOINT}/api/models", params=wanted, headers=build_hf_headers(), timeout=ASK_TIMEOUT_S
         )
-        return [
-            HubAdapter(one.id, one.downloads or 0, one.last_modified.isoformat() if one.last_modified else None)
-            for one in found
-        ]
+        hf_raise_for_status(answer)
+        found = [ModelInfo(**one) for one in answer.json()]
     except CLIENT_ERRORS as error:
         raise ModelLoadFailed(reason(author, None, error, constants.ENDPOINT)) from error
+    return [
+        HubAdapter(one.id, one.downloads or 0, one.last_modified.isoformat() if one.last_modified else None)
+        for one in found
+    ]
 
 
 def adapter_config_file(repo: str, revision: str | None) -> Path:
     """Fetches a repo's adapter_config.json alone; raises `ModelLoadFailed` where that cannot be had."""
     try:
-        return Path(hf_hub_download(repo, "adapter_config.json", revision=revision, etag_timeout=ASK_TIMEOUT_S))
+        if not isinstance(try_to_load_from_cache(repo, _CONFIG, revision=revision), str):
+            # Asked by itself it tells at once that the Hub does not answer; a download would go on trying.
+            get_hf_file_metadata(hf_hub_url(repo, _CONFIG, revision=revision), timeout=ASK_TIMEOUT_S)
+        return Path(hf_hub_download(repo, _CONFIG, revision=revision, etag_timeout=ASK_TIMEOUT_S))
     except CLIENT_ERRORS as error:
         raise ModelLoadFailed(reason(repo, revision, error, constants.ENDPOINT)) from error

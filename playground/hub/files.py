@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from huggingface_hub.utils import tqdm
 from playground.errors import ModelLoadFailed
 from playground.hub.metering import Meter, run_watched, size
 from playground.hub.reasons import is_network_trouble, reason
+from playground.hub.resuming import Blob, fetch_blob, find_blob
 from playground.hub.tensor_files import weight_files
 from playground.types import LoadWatch, Progress
 
@@ -55,7 +56,7 @@ def download_bytes(source: str, revision: str | None, *, endpoint: str | None = 
     if _is_path(source) or folder_on_disk(source, revision) is not None:
         return 0
     try:
-        return sum(_missing(source, revision, MODEL_FILES, endpoint, ASK_TIMEOUT_S).values())
+        return sum(_missing(source, revision, MODEL_FILES, endpoint, ASK_TIMEOUT_S)[1].values())
     except (*CLIENT_ERRORS, ModelLoadFailed):
         return None
 
@@ -71,10 +72,8 @@ def download(
     """Fetches what is missing of a Hub repo into the Hub's cache and gives the snapshot's folder; blocks.
 
     Reports progress several times a second, also while nothing arrives; what `watch.report` raises stops
-    the download, and what has come so far is kept for the next try. A file that comes over Xet may be
-    finished first, in the background; HF_HUB_DISABLE_XET=1 has plain HTTP, which stops. Without network a
-    complete snapshot will do. `endpoint` is another Hub than the default one. Raises `ModelLoadFailed` with
-    what to do.
+    the download, and what has come so far is kept for the next try. Without network a complete snapshot will
+    do. `endpoint` is another Hub than the default one. Raises `ModelLoadFailed` with what to do.
     """
     if _is_path(source):
         folder = folder_on_disk(source, revision)
@@ -83,9 +82,20 @@ def download(
         return folder
     try:
         watch.report(Progress("downloading", None, "asking the Hub"))
-        missing = _missing(source, revision, patterns, endpoint, _START_TIMEOUT_S)
-        _check_room(source, sum(missing.values()))
-        return _fetch(source, revision, watch, patterns, endpoint, sum(missing.values()))
+        commit, missing = _missing(source, revision, patterns, endpoint, _START_TIMEOUT_S)
+        blobs = _weights_among(missing, source, commit, endpoint)
+        _check_room(source, sum(missing.values()) - sum(blob.num_kept_bytes() for blob in blobs))
+        meter = Meter("downloading", sum(missing.values()))
+        snapshot = partial(
+            snapshot_download,
+            source,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(_NEVER),
+            tqdm_class=_bar_class(meter),
+            endpoint=endpoint,
+        )
+        return Path(run_watched(partial(_fetch, blobs, meter, snapshot), meter, watch))
     except CLIENT_ERRORS as error:
         there = _snapshot(source, revision, strict=False) if is_network_trouble(error) else None
         if there is not None and _is_whole(there):
@@ -145,8 +155,8 @@ def _is_whole(folder: Path) -> bool:
 
 def _missing(
     source: str, revision: str | None, patterns: Sequence[str], endpoint: str | None, timeout_s: float
-) -> dict[str, int]:
-    """Names and bytes of the wanted files that the cache does not hold, after one question to the Hub."""
+) -> tuple[str, dict[str, int]]:
+    """The commit, and name and bytes of each wanted file that the cache lacks, after one question to the Hub."""
     info = HfApi(endpoint=endpoint).model_info(source, revision=revision, files_metadata=True, timeout=timeout_s)
     wanted = {
         file.rfilename: file.size or 0
@@ -155,10 +165,11 @@ def _missing(
     }
     if not any(name.endswith(".safetensors") for name in wanted):
         raise ModelLoadFailed(f"{source} has no safetensors weights: pickles are not loaded, since they can run code")
-    return {
+    commit = info.sha or constants.DEFAULT_REVISION
+    return commit, {
         name: num_bytes
         for name, num_bytes in wanted.items()
-        if not isinstance(try_to_load_from_cache(source, name, revision=info.sha), str)
+        if not isinstance(try_to_load_from_cache(source, name, revision=commit), str)
     }
 
 
@@ -177,25 +188,17 @@ def _check_room(source: str, num_bytes: int) -> None:
         )
 
 
-def _fetch(
-    source: str,
-    revision: str | None,
-    watch: LoadWatch,
-    patterns: Sequence[str],
-    endpoint: str | None,
-    num_bytes: int,
-) -> Path:
-    meter = Meter("downloading", num_bytes)
-    fetch = partial(
-        snapshot_download,
-        source,
-        revision=revision,
-        allow_patterns=list(patterns),
-        ignore_patterns=list(_NEVER),
-        tqdm_class=_bar_class(meter),
-        endpoint=endpoint,
-    )
-    return Path(run_watched(fetch, meter, watch))
+def _weights_among(names: Iterable[str], source: str, commit: str, endpoint: str | None) -> list[Blob]:
+    """The files that take long, which is where a cut hurts."""
+    weights = sorted(name for name in names if name.endswith(".safetensors"))
+    found = (find_blob(source, name, commit, endpoint, _START_TIMEOUT_S) for name in weights)
+    return [blob for blob in found if blob is not None]
+
+
+def _fetch(blobs: Iterable[Blob], meter: Meter, snapshot: Callable[[], str]) -> str:
+    for blob in blobs:
+        fetch_blob(blob, meter)
+    return snapshot()
 
 
 def _bar_class(meter: Meter) -> type[tqdm]:

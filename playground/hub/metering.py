@@ -29,11 +29,12 @@ class Meter:
         self._num_bytes = num_bytes
         self._lock = threading.Lock()
         self._counts: dict[int, float] = {}
+        self._num_settled = 0.0
 
     def progress(self) -> Progress:
         with self._lock:
             # One bar counts what arrives, the other what is written: the further one is the truth.
-            done = min(max(self._counts.values(), default=0), self._num_bytes)
+            done = min(self._num_settled + max(self._counts.values(), default=0), self._num_bytes)
         fraction = done / self._num_bytes if self._num_bytes else None
         return Progress(self._stage, fraction, f"{size(done)} of {size(self._num_bytes)}")
 
@@ -42,10 +43,25 @@ class Meter:
 
     def add(self, bar: int, num_bytes: float) -> None:
         """Called by the client's threads; raises `Cancelled` there, which ends them."""
-        if self.stop.is_set():
-            raise Cancelled("nobody waits for these bytes any more")
+        self.require_wanted()
         with self._lock:
             self._counts[bar] = self._counts.get(bar, 0) + num_bytes
+
+    def settle(self) -> None:
+        """What was counted so far is whole: what comes next counts on top of it."""
+        with self._lock:
+            self._num_settled += max(self._counts.values(), default=0)
+            self._counts.clear()
+
+    def require_wanted(self) -> None:
+        """Raises `Cancelled` where nobody waits."""
+        if self.stop.is_set():
+            raise Cancelled("nobody waits for these bytes any more")
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, unless nobody waits any more: then it raises `Cancelled` at once."""
+        self.stop.wait(seconds)
+        self.require_wanted()
 
 
 def run_watched(work: Callable[[], T], meter: Meter, watch: LoadWatch) -> T:

@@ -47,7 +47,12 @@ def reason(source: str, revision: str | None, error: Exception, endpoint: str) -
 def _refusal(source: str, revision: str | None, error: HfHubHTTPError, endpoint: str) -> str:
     status = error.response.status_code
     page = f"{endpoint}/{source}"
-    log_in = "log in with `hf auth login`"
+    log_in = "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, GatedRepoError) and status == 403:
+        return (
+            f"{source} is gated, and this token's account is not let in: accept its licence at {page} with that "
+            f"account, or {log_in} with another's"
+        )
     if isinstance(error, GatedRepoError):
         return f"{source} is gated: accept its licence at {page}, then {log_in}"
     if isinstance(error, RepositoryNotFoundError):
