@@ -1,4 +1,4 @@
-"""Which bases are loaded, who holds them, and what has to go when another needs the room.
+"""Which bases are loaded, who waits for them and who holds them; what has to go for another is the affair of `room`.
 
 Knows engines only by their protocol and cards only by their keys; imports nothing heavy. One thread a
 base while something of it loads; answers run in the engines' own threads.
