@@ -52,7 +52,6 @@ from playground.working import HEARTBEAT_SECONDS, held, stream_of
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_ITEMSIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 MAX_ANSWERS = 4096
 """So many answers may be waited for or run at once, over everybody; each takes some memory while it waits."""
 
@@ -339,15 +338,15 @@ class Playground:
         if card.problem is not None or card.endpoint:
             return None
         base = self._catalog.base_of(card)
-        folder = hub.folder_on_disk(
-            card.adapter or base.source, card.adapter_revision if card.adapter else base.revision
-        )
-        if folder is None:
-            return status.size_bytes
+        repo = (card.adapter, card.adapter_revision) if card.adapter else (base.source, base.revision)
+        folder = hub.folder_on_disk(*repo)
         try:
-            return hub.loaded_bytes(folder, None if card.adapter else _ITEMSIZES.get(base.dtype or ""))
+            tensors = hub.tensors_in(folder) if folder else self._download_sizes.tensors(*repo)
         except ModelLoadFailed:
             return None
+        if tensors is None:
+            return None
+        return sum(tensor.num_bytes for tensor in tensors) if card.adapter else hub.memory_bytes(tensors, base.dtype)
 
     def _template(self, card: ModelCard, folder: Path | None) -> str | None:
         own = hub.folder_on_disk(card.adapter, card.adapter_revision) if card.adapter else None

@@ -418,6 +418,11 @@ class Engine(Protocol):
         """Makes `card` (the base itself, or a fine-tune of it) ready; blocks; raises `ModelLoadFailed`."""
         ...
 
+    def size_of(self, card: ModelCard, watch: LoadWatch) -> int:
+        """Memory that preparing a fine-tune takes beside what is there, known before it is read (downloads it if need
+        be); blocks; raises `ModelLoadFailed`."""
+        ...
+
     def submit(self, job: Job) -> None:
         """Takes a job and returns at once."""
         ...
@@ -443,12 +448,8 @@ class Engine(Protocol):
         `SaveFailed`, or `Cancelled` out of `watch`."""
         ...
 
-    def memory_bytes(self) -> int:
-        """What closing this engine would give back, in bytes."""
-        ...
-
     def memory_of(self, card: ModelCard) -> int:
-        """The same of one model that was prepared; of the base without its fine-tunes."""
+        """What a model takes now, in bytes: the base without its fine-tunes, nothing where it was not prepared."""
         ...
 
     def forget(self, card: ModelCard) -> None:

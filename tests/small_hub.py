@@ -107,13 +107,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.file_error:
             return self.refuse(*self.server.file_error)
         data = self.server.files[name]
-        wanted = self.headers.get("Range")
+        wanted, whole = self.headers.get("Range"), len(data)
         data = data[: self.server.most] if with_body else data
-        first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.knows_ranges else 0
         ranged = wanted is not None and self.server.knows_ranges
+        first, _, last = wanted.removeprefix("bytes=").partition("-") if ranged else ("0", "-", "")
+        first, data = int(first), data[: int(last) + 1] if last else data
         self.send_response(206 if ranged else 200)
         if ranged:
-            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{whole}")
         self.send_header("ETag", f'"{etag(name, self.server.files[name])}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", str(len(data) - first))

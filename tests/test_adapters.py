@@ -18,6 +18,7 @@ from playground.local import weights
 from playground.local.adapters import read_adapter
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.lora import Hooks
+from playground.local.measuring import measure
 from playground.local.merge import merged_view
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import GenerationRequest, ModelCard, Progress, Sampling
@@ -186,7 +187,9 @@ def test_what_rows_cannot_carry_runs_as_a_merged_view(llama: Path, tmp_path: Pat
     engine, _ = load(llama)
     ids = [7, 8, 9, 10]
     try:
+        told = engine.size_of(card, Watch())
         engine.prepare(card, Watch())
+        assert engine.memory_of(card) == told
         answer = start(engine, card, greedy(card.id, ids)).answer()
         assert answer.finish.view == "merged"
         stock = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(llama), folder).eval()
@@ -216,7 +219,9 @@ def test_a_merged_view_of_tied_weights_leaves_the_base_alone(tmp_path: Path, kin
     assert base.model.get_output_embeddings().weight is base.model.get_input_embeddings().weight
     before = weights.fingerprint(base.model)
     saved = tiny.save_adapter(kind, folder, tmp_path / "a", **{"target_modules": ["q_proj"], **TIED[name]})
-    adapter = read_adapter(saved, base.model, "tiny/x")
+    adapter, measured = read_adapter(saved, base.model, "tiny/x"), measure(saved, base.model)
+    assert (measured.num_bytes, {*measured.names}) == (adapter.num_bytes(), {*adapter.tensors})
+    assert (measured.attachable is None) == (adapter.attachable is None)
     merged = TorchStepper(merged_view(base.model, adapter)).prefill(Lane(None, 1.0), [7, 8, 9], num_logits=3)
     assert weights.fingerprint(base.model) == before
     stock = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), saved).eval()
@@ -295,13 +300,17 @@ def test_a_trainer_may_write_over_an_adapter_in_use(llama: Path, tmp_path: Path)
         engine.close()
 
 
-def test_a_merge_without_room_is_refused_where_it_is_needed(llama: Path, tmp_path: Path) -> None:
+def test_a_forced_merge_is_told_with_the_size(llama: Path, tmp_path: Path) -> None:
     folder = tiny.save_adapter("llama", llama, tmp_path / "a")
     engine, _ = load(llama, room=0)
     try:
-        with pytest.raises(ModelLoadFailed, match="memory budget"):
-            engine.prepare(card_of(llama, folder, "always"), Watch())
-        engine.prepare(card_of(llama, folder, "auto"), Watch())
+        for merge in ("auto", "always"):
+            card = card_of(llama, folder, merge)
+            told = engine.size_of(card, Watch())
+            engine.prepare(card, Watch())
+            assert engine.memory_of(card) == told, "what is reserved needs no further room"
+            engine.forget(card)
+        assert told > 2 * folder.joinpath(FILE).stat().st_size
     finally:
         engine.close()
 

@@ -641,7 +641,7 @@ def test_fidelity_without_room_is_refused_naming_the_memory(tmp_path: Path) -> N
         with pytest.raises(InvalidRequest, match="more than the memory budget has left") as caught:
             engine.fidelity(tune, greedy(tune.id, IDS, 1))
         assert caught.value.param == "model"
-        copied = extra_bytes(engine._base.model, engine._fine_tunes[tune.id].adapter)
+        copied = extra_bytes(engine._base.model, engine._fine_tunes[tune.id].adapter.tensors)
         assert asked == [copied + engine._base.num_bytes // 2]
         assert f"{asked[0] / 1e6:.0f} MB" in caught.value.message
     finally:

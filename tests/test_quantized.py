@@ -92,14 +92,6 @@ def test_only_the_decoder_s_linear_layers_are_changed(house: House) -> None:
     assert left == []
 
 
-def test_the_size_is_known_before_loading(house: House) -> None:
-    told = LocalLoader(max_rows=1).size_bytes(house.card, Watch())
-    scales = [part.scale for part in house.model.modules() if isinstance(part, Int8Linear)]
-    held = sum(tensor.nbytes for tensor in (*house.model.parameters(), *scales))
-    assert told == held
-    assert told < LocalLoader(max_rows=1).size_bytes(replace(house.card, dtype=None), Watch())
-
-
 def dequantized(house: House) -> Any:
     """A stock model with the very weights that int8 stands for."""
     stock = copy.deepcopy(house.plain)
@@ -243,7 +235,7 @@ def test_loading_takes_one_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_demo_beside_itself_in_int8() -> None:
     card = ModelCard("demo", "demo", "base", str(ROOT / "demo/base"), 512, dtype="float32")
     plain, small = load(card), load(replace(card, id="demo-int8", dtype="int8"))
-    assert small.memory_bytes() < 0.6 * plain.memory_bytes()
+    assert small.memory_of(card) < 0.6 * plain.memory_of(card)
     models = [engine._base.model for engine in (plain, small)]
     right, found = (logits_of(model, list(range(40, 120))) for model in models)
     assert 0 < error_of(found, right) < 0.01

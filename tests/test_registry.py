@@ -25,11 +25,15 @@ class ScriptedEngine:
 
     def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
         self.prepared.append(card.id)
+        self.loader.note_use()
         if card.type == "fine-tuned":
             on_prepare, self.loader.on_prepare = self.loader.on_prepare, lambda: None
             on_prepare()
         if card.id in self.loader.broken:
             raise ModelLoadFailed(f"{card.id} is broken")
+
+    def size_of(self, card: ModelCard, watch: LoadWatch) -> int:
+        return self.loader.sizes.get(card.id, 1)
 
     def submit(self, job: Job) -> None:
         raise AssertionError("nothing is run here")
@@ -39,11 +43,10 @@ class ScriptedEngine:
 
     describe = check = fidelity = save = cast(Any, render)
 
-    def memory_bytes(self) -> int:
-        return 0 if self.closed else 10
-
     def memory_of(self, card: ModelCard) -> int:
-        return 10 if card.type == "base" else 1
+        if card.type == "base":
+            return self.loader.sizes.get(card.id, 10)
+        return self.loader.sizes.get(card.id, 1) if card.id in self.prepared else 0
 
     def forget(self, card: ModelCard) -> None:
         if card.id in self.prepared:
@@ -65,12 +68,13 @@ class ScriptedLoader:
     closed: list[str] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     in_use: list[int] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=lambda: {"huge": 100})
     registry: Registry | None = None
     falls_apart: bool = False
     on_prepare: Callable[[], None] = lambda: None
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
-        return 100 if base.id == "huge" else 10
+        return self.sizes.get(base.id, 10)
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         gate = self.gates.get(base.id)
@@ -83,9 +87,12 @@ class ScriptedLoader:
         if base.id in self.broken:
             raise ModelLoadFailed(f"{base.id} is broken")
         self.loaded.append(base.id)
+        self.note_use()
+        return ScriptedEngine(self, base)
+
+    def note_use(self) -> None:
         if self.registry:
             self.in_use.append(self.registry.used_bytes())
-        return ScriptedEngine(self, base)
 
 
 def base(name: str) -> ModelCard:
@@ -266,6 +273,117 @@ def test_four_clients_over_three_bases_with_room_for_two() -> None:
     def client(offset: int) -> None:
         for i in range(30):
             one = Asked(registry, base("abc"[(i + offset) % 3]))
+            assert not one.engine().closed
+            one.lease.release()
+
+    four_at_once(client)
+    assert max(loader.in_use) <= 20
+
+
+def test_a_large_one_is_not_kept_waiting_by_small_ones() -> None:
+    """They could come back again and again, and find its room each time before it is whole."""
+    loader = ScriptedLoader(sizes={"large": 20})
+    registry = make(loader, budget=20)
+    holders = [Asked(registry, base(name)) for name in "ab"]
+    for one in holders:
+        one.engine()
+    large = Asked(registry, base("large"))
+    wait_for(lambda: large.progress)
+    holders[0].lease.release()
+    wait_for(lambda: loader.closed == ["a"])
+    small = Asked(registry, base("c"))
+    wait_for(lambda: small.progress)
+    assert {heard.stage for heard in small.progress} == {"waiting"}
+    holders[1].lease.release()
+    large.engine()
+    assert small.silent()
+    large.lease.release()
+    small.engine()
+    assert max(loader.in_use) <= 20
+
+
+def test_a_fine_tune_is_reserved_before_it_is_read_and_idle_bases_go_for_it() -> None:
+    loader = ScriptedLoader(sizes={"t": 8})
+    registry = make(loader, budget=25)
+    idle = Asked(registry, base("b"))
+    idle.engine()
+    idle.lease.release()
+    reading: list[int] = []
+    loader.on_prepare = lambda: reading.append(registry.used_bytes())
+    Asked(registry, tune("t", "a")).engine()
+    assert loader.closed == ["b"]
+    assert reading == [18]
+    assert registry.used_bytes() == 18
+
+
+def test_a_fine_tune_waits_for_answers_of_another_base() -> None:
+    loader = ScriptedLoader(sizes={"t": 8})
+    registry = make(loader, budget=25)
+    holder = Asked(registry, base("b"))
+    holder.engine()
+    Asked(registry, base("a")).engine()
+    newcomer = Asked(registry, tune("t", "a"))
+    wait_for(lambda: newcomer.progress)
+    assert newcomer.progress[-1].stage == "waiting"
+    holder.lease.release()
+    newcomer.engine()
+    assert loader.closed == ["b"]
+
+
+def test_a_fine_tune_makes_room_among_its_own() -> None:
+    loader = ScriptedLoader(sizes={"t": 8, "u": 8, "v": 8})
+    registry = make(loader, budget=26)
+    for name in "tuv":
+        one = Asked(registry, tune(name, "a"))
+        one.engine()
+        one.lease.release()
+    assert loader.forgotten == ["t"]
+    assert (registry.used_bytes(), loader.closed) == (26, [])
+    registry.pin(tune("u", "a"), pinned=True)
+    held = Asked(registry, tune("v", "a"))
+    held.engine()
+    newcomer = Asked(registry, tune("t", "a"))
+    wait_for(lambda: newcomer.progress and newcomer.progress[-1].stage == "waiting")
+    # Whoever asks for what is to go waits too, or the newcomer could wait for ever.
+    late = Asked(registry, tune("v", "a"))
+    assert late.silent()
+    held.lease.release()
+    newcomer.engine()
+    newcomer.lease.release()
+    late.engine()
+    assert loader.forgotten == ["t", "v", "t"]
+    assert max(loader.in_use) <= 26
+
+
+@pytest.mark.parametrize(
+    ("pinned", "told"),
+    [
+        (None, r"t needs 16\.0 MB of memory beside the 10\.0 MB of its base and the budget is 25\.0 MB: raise"),
+        ("b", r"u needs 6\.0 MB of memory beside the 10\.0 MB of its base, and 10\.0 MB of the 25\.0 MB are kept for"),
+    ],
+)
+def test_a_fine_tune_that_cannot_fit_is_refused_with_the_numbers(pinned: str | None, told: str) -> None:
+    loader = ScriptedLoader(sizes={name: num * 1_000_000 for name, num in (("a", 10), ("b", 10), ("t", 16), ("u", 6))})
+    registry = make(loader, budget=25_000_000)
+    for name in "ab":
+        one = Asked(registry, base(name))
+        one.engine()
+        one.lease.release()
+    if pinned:
+        registry.pin(base(pinned), pinned=True)
+    with pytest.raises(ModelLoadFailed, match=told):
+        Asked(registry, tune("u" if pinned else "t", "a")).engine()
+    assert registry.state(base("a")) == ("ready", "")
+    assert loader.closed == []
+
+
+def test_two_fine_tunes_that_want_each_other_s_room_both_come() -> None:
+    loader = ScriptedLoader(sizes={"t": 8, "u": 8})
+    registry = make(loader, budget=20)
+
+    def client(number: int) -> None:
+        for i in range(20):
+            one = Asked(registry, tune("t", "a") if (i + number) % 2 else tune("u", "b"))
             assert not one.engine().closed
             one.lease.release()
 

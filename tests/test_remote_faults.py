@@ -441,7 +441,7 @@ def test_a_server_that_lists_is_held_to_it(far, house):
     assert watch.heard
     with pytest.raises(ModelLoadFailed, match="does not serve 'other'; it serves m"):
         engine.prepare(replace(house.card, served_model_name="other"), Watch())
-    assert (engine.memory_bytes(), far.asked) == (0, [])
+    assert (engine.size_of(house.card, watch), engine.memory_of(house.card), far.asked) == (0, 0, [])
 
 
 def test_an_adapter_may_be_called_by_its_base_and_its_name(far, house):

@@ -126,7 +126,7 @@ def test_base_and_fine_tune_share_a_connection_that_takes_no_memory(program):
         data(program.post("/api/v1/playground/completions", {"model": model, "messages": ASKED, "max_tokens": 1}))
     endpoint = program.app.playground.status(FAR_JSON).card.endpoint
     (slot,) = [slot for slot in program.app.registry._slots.values() if slot.base.endpoint == endpoint]
-    assert {FAR, FAR_JSON} <= slot.prepared
+    assert {FAR, FAR_JSON} <= slot.prepared.keys()
     assert slot.memory_bytes() == 0
 
 

@@ -386,6 +386,11 @@ def test_merged_and_attached_agree_in_bf16_as_far_as_it_goes(house: House) -> No
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_what_an_adapter_takes_is_told_before_it_is_read(house: House, engine: LocalEngine, name: str) -> None:
+    assert engine.size_of(house.tunes[name], Watch()) == engine.memory_of(house.tunes[name]) > 0
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_merged_and_attached_agree_and_the_base_stays(house: House, name: str) -> None:
     base = weights.load_base(house.base, Watch())
     before = weights.fingerprint(base.model)
@@ -403,7 +408,7 @@ def test_merged_and_attached_agree_and_the_base_stays(house: House, name: str) -
     assert (attached - merged).abs().max() < 2e-4
     assert (attached - house.stock(torch.tensor([ids])).logits[0].detach()).abs().max() > 0.1
     assert weights.fingerprint(base.model) == before
-    assert own_bytes(base.model, view) == extra_bytes(base.model, adapter) < base.num_bytes
+    assert own_bytes(base.model, view) == extra_bytes(base.model, adapter.tensors) < base.num_bytes
 
 
 def test_a_cache_that_cannot_be_let_go_hurts_nobody(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from playground.errors import ModelLoadFailed
-from playground.hub.tensor_files import tensor_bytes
+from playground.hub.tensor_files import tensors_of_file
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -191,7 +191,7 @@ def _kind_problem(config: dict[str, Any]) -> str | None:
 def _weights_problem(folder: Path) -> str | None:
     if os.path.lexists(folder / WEIGHTS_NAME):
         try:
-            tensor_bytes(folder / WEIGHTS_NAME)
+            tensors_of_file(folder / WEIGHTS_NAME)
         except ModelLoadFailed as error:
             return error.message.replace(f"{folder}{os.sep}", "")
         return None

@@ -23,7 +23,7 @@ from playground.errors import ModelLoadFailed
 from playground.hub.metering import Meter, run_watched, size
 from playground.hub.reasons import is_network_trouble, reason
 from playground.hub.resuming import Blob, fetch_blob, find_blob
-from playground.hub.tensor_files import weight_files
+from playground.hub.tensor_files import SINGLE_NAMES, weight_files
 from playground.types import LoadWatch, Progress
 
 # What a model or an adapter needs, at the top of its repo; never pickles, never code.
@@ -120,6 +120,12 @@ def template_of(folder: Path) -> str | None:
         if template is not None:
             return template
     return None
+
+
+def weights_among(names: Sequence[str]) -> list[str]:
+    """The weights' files among those of a repo, as they are chosen once they are on this disk."""
+    single = [name for name in SINGLE_NAMES if name in names]
+    return single[:1] or [n for n in names if _matches(n, ("*.safetensors",)) and not _matches(n, _NEVER)]
 
 
 def _is_path(source: str) -> bool:

@@ -1,4 +1,4 @@
-"""What safetensors files say of themselves: how many bytes of tensors they hold, and whether they are whole.
+"""What safetensors files say of themselves: which tensors they hold, and whether they are whole.
 
 Knows which files of a folder are its weights; reads headers, with the standard library, and never a tensor.
 """
@@ -6,8 +6,10 @@ Knows which files of a folder are its weights; reads headers, with the standard 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +18,40 @@ from playground.errors import ModelLoadFailed
 # The format's own limit: https://github.com/huggingface/safetensors#format
 _MAX_HEADER_BYTES = 100_000_000
 _LFS_POINTER = b"version https://git-lfs"
-_SINGLE_NAMES = ("model.safetensors", "adapter_model.safetensors")
+SINGLE_NAMES = ("model.safetensors", "adapter_model.safetensors")
 _INDEX_NAME = "model.safetensors.index.json"
-_ITEMSIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
-def weights_bytes(folder: Path) -> int:
-    """Bytes of all tensors of the model or adapter in `folder`, single file or shards, out of the headers.
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as a file names it; `dtype` is the format's own name, `num_bytes` what it takes there."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+
+    @property
+    def num_values(self) -> int:
+        return math.prod(self.shape)
+
+
+def tensors_in(folder: Path) -> tuple[Tensor, ...]:
+    """All tensors of the model or adapter in `folder`, single file or shards, out of the headers.
 
     Checks every header against its file's size. Raises `ModelLoadFailed` with what is wrong and what to do.
     """
-    return sum(tensor_bytes(file) for file in weight_files(folder))
+    return tuple(tensor for file in weight_files(folder) for tensor in tensors_of_file(file))
 
 
-def loaded_bytes(folder: Path, itemsize: int | None) -> int:
-    """Bytes that the weights in `folder` take in memory with `itemsize` bytes a number, or as they are in the files.
-
-    Raises as `weights_bytes` does.
-    """
-    num_bytes = weights_bytes(folder)
-    if itemsize is None:
-        return num_bytes
-    headers = [_header(file) for file in weight_files(folder)]
-    own = {entry["dtype"] for header in headers for name, entry in header.items() if name != "__metadata__"}
-    largest = max((_ITEMSIZES.get(dtype, 1) for dtype in own), default=1)
-    return num_bytes * itemsize // largest
+def weights_bytes(folder: Path) -> int:
+    """Bytes of all tensors in `folder` as they lie there; raises as `tensors_in` does."""
+    return sum(tensor.num_bytes for tensor in tensors_in(folder))
 
 
 def check_weights(folder: Path) -> None:
     """Raises `ModelLoadFailed` where a weights file is missing, cut short or broken; takes milliseconds."""
-    weights_bytes(folder)
+    tensors_in(folder)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -53,7 +59,7 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises `ModelLoadFailed` where there are none, or where the index of the shards is broken.
     """
-    for name in _SINGLE_NAMES:
+    for name in SINGLE_NAMES:
         if os.path.lexists(folder / name):
             return [folder / name]
     if os.path.lexists(folder / _INDEX_NAME):
@@ -79,15 +85,8 @@ def _shards(index: Path) -> list[str]:
     return names
 
 
-def _header(file: Path) -> dict[str, Any]:
-    """The header of a file that was checked."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        return json.loads(stream.read(length))
-
-
-def tensor_bytes(file: Path) -> int:
-    """Bytes of all tensors in one safetensors file, out of its header, in well under a millisecond.
+def tensors_of_file(file: Path) -> list[Tensor]:
+    """All tensors of one safetensors file, out of its header, in the order of their bytes; takes milliseconds.
 
     Checks the header against the file's size. Raises `ModelLoadFailed` with what is wrong and what to do.
     """
@@ -117,14 +116,15 @@ def _header_length(file: Path, start: bytes, num_bytes: int) -> int:
     return length
 
 
-def _checked(file: Path, header: bytes, num_data_bytes: int) -> int:
+def _checked(file: Path, header: bytes, num_data_bytes: int) -> list[Tensor]:
     try:
-        tensors = json.loads(header)
-        spans = sorted(_span(entry) for name, entry in tensors.items() if name != "__metadata__")
+        entries = json.loads(header).items()
+        found = [(_span(entry), _tensor(name, entry)) for name, entry in entries if name != "__metadata__"]
+        found.sort(key=lambda one: one[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelLoadFailed(f"{file} has a broken safetensors header: copy or download it again") from error
     end = 0
-    for begin, stop in spans:
+    for (begin, stop), _ in found:
         if begin != end or stop < begin:
             raise ModelLoadFailed(f"{file} has a broken safetensors header: its tensors overlap or leave gaps")
         end = stop
@@ -136,7 +136,7 @@ def _checked(file: Path, header: bytes, num_data_bytes: int) -> int:
         raise ModelLoadFailed(
             f"{file} holds {num_data_bytes - end:,} bytes more than its header names: copy or download it again"
         )
-    return end
+    return [tensor for _, tensor in found]
 
 
 def _span(entry: dict[str, Any]) -> tuple[int, int]:
@@ -144,3 +144,11 @@ def _span(entry: dict[str, Any]) -> tuple[int, int]:
     if not (isinstance(begin, int) and isinstance(stop, int)):
         raise TypeError("data_offsets must be two whole numbers")
     return begin, stop
+
+
+def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
+    begin, stop = _span(entry)
+    shape = tuple(entry["shape"])
+    if not (isinstance(entry["dtype"], str) and all(isinstance(length, int) for length in shape)):
+        raise TypeError("a dtype must be a name, a shape whole numbers")
+    return Tensor(name, entry["dtype"], shape, stop - begin)

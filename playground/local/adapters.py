@@ -92,10 +92,10 @@ def owner_of(name: str) -> str:
 
 
 def _read(folder: Path, model: Any, base_id: str) -> Adapter:
-    config = _read_config(folder)
+    config = read_config(folder)
     content = _read_file(folder)
     found = _tensors_in(folder, content)
-    naming = _naming_of(found, model)
+    naming = naming_of(found, model)
     _check_fit(folder, base_id, found, _expected(config, model, naming))
     tensors = _without_copies({naming.of(name): tensor for name, tensor in found.items()}, model)
     scalings = {
@@ -103,7 +103,7 @@ def _read(folder: Path, model: Any, base_id: str) -> Adapter:
         for name in tensors
         if name.endswith("lora_A.weight")
     }
-    attachable = _why_not_attachable(config, tensors, model)
+    attachable = why_not_attachable(config, tensors, model)
     parts = _parts(tensors, scalings, model) if attachable is None else ({}, {})
     return Adapter(folder, _hash_of(content), config, tensors, scalings, *parts, attachable, naming.notes())
 
@@ -132,7 +132,7 @@ def _refuse(folder: Path, reason: str) -> ModelLoadFailed:
     return ModelLoadFailed(f"adapter {folder}: {reason}")
 
 
-def _read_config(folder: Path) -> LoraConfig:
+def read_config(folder: Path) -> LoraConfig:
     try:
         kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"]
         config = LoraConfig.from_pretrained(str(folder)) if kind == "LORA" else None
@@ -173,7 +173,7 @@ def _tensors_in(folder: Path, content: bytes) -> dict[str, torch.Tensor]:
 # The fit
 
 
-def _naming_of(found: Iterable[str], model: nn.Module) -> _Naming:
+def naming_of(found: Iterable[str], model: nn.Module) -> _Naming:
     modules = {name for name, _ in model.named_modules()}
     names = [owner_of(name) for name in found]
     return max(_NAMINGS, key=lambda naming: sum(naming.of(name) in modules for name in names))
@@ -223,7 +223,7 @@ def _renamed(model: Any, naming: _Naming) -> Any:
 def _check_fit(
     folder: Path, base_id: str, found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Size]
 ) -> None:
-    surplus = [name for name in found if name not in expected and not _is_copy(name)]
+    surplus = [name for name in found if name not in expected and not is_copy(name)]
     missing = [name for name in expected if name not in found]
     misshapen = [name for name, shape in expected.items() if name in found and found[name].shape != shape]
     if surplus:
@@ -247,7 +247,7 @@ def _check_fit(
         )
 
 
-def _is_copy(name: str) -> bool:
+def is_copy(name: str) -> bool:
     """peft writes whole embeddings and heads along with an adapter that touches them."""
     return name.endswith((".base_layer.weight", "embed_tokens.weight", "lm_head.weight"))
 
@@ -258,7 +258,7 @@ def _without_copies(tensors: dict[str, torch.Tensor], model: nn.Module) -> dict[
 
     def is_the_same(name: str, tensor: torch.Tensor) -> bool:
         base = own.get(f"{owner_of(name)}.weight")
-        if base is None or not _is_copy(name):
+        if base is None or not is_copy(name):
             return False
         if base.shape != tensor.shape:
             raise ValueError(
@@ -270,7 +270,7 @@ def _without_copies(tensors: dict[str, torch.Tensor], model: nn.Module) -> dict[
     return {name: tensor for name, tensor in tensors.items() if not is_the_same(name, tensor)}
 
 
-def _why_not_attachable(config: LoraConfig, tensors: Iterable[str], model: Any) -> str | None:
+def why_not_attachable(config: LoraConfig, tensors: Iterable[str], model: Any) -> str | None:
     """None where rows can carry it, else the reason why only a merged view can."""
     if config.init_lora_weights not in _GENTLE_STARTS:
         return (

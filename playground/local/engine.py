@@ -26,6 +26,7 @@ from playground.local.adapters import hash_of_file, read_adapter
 from playground.local.decoding import Loop, Row
 from playground.local.describing import describe
 from playground.local.lora import Adapter, Hooks
+from playground.local.measuring import measure
 from playground.local.merge import extra_bytes, merged_view
 from playground.local.quantized import why_no_merge
 from playground.local.reading import Reader, answer_pieces, pieces_of, spell
@@ -107,6 +108,13 @@ class LocalEngine:
         # Reading gigabytes takes a while; nobody waits for it, and answers say when it is not known yet.
         threading.Thread(target=self._learn_hash, name=f"fingerprint {base.card.id}", daemon=True).start()
 
+    def size_of(self, card: ModelCard, watch: LoadWatch) -> int:
+        """What `prepare` will take for a fine-tune, its merged view included where it needs one at once."""
+        measured = measure(self._folder_of(card, watch), self._base.model)
+        if self._merges_at_once(card, measured.attachable):
+            return measured.num_bytes + extra_bytes(self._base.model, measured.names)
+        return measured.num_bytes
+
     def prepare(self, card: ModelCard, watch: LoadWatch) -> None:
         """Learns how `card` is spoken to; reads a fine-tune's adapter, and merges it at once where its card or
         its kind demands that."""
@@ -114,19 +122,10 @@ class LocalEngine:
             self._manners[card.id] = self._manner(card, None)
             return
         watch.report(Progress("loading", None, card.name))
-        folder = hub.folder_on_disk(card.adapter, card.adapter_revision) or hub.download(
-            card.adapter, card.adapter_revision, watch, patterns=ADAPTER_FILES
-        )
+        folder = self._folder_of(card, watch)
         adapter = read_adapter(folder, self._base.model, self._base.card.id)
         manner = self._manner(card, hub.template_of(folder))
-        if adapter.attachable is not None and card.merge == "never":
-            raise ModelLoadFailed(
-                f"{card.id}: merge is set to never, and {adapter.attachable}, which only a merged view can run"
-            )
-        merged_at_once = adapter.attachable is not None or card.merge == "always"
-        if merged_at_once and self._no_merge is not None:
-            wish = adapter.attachable or "merge is set to always"
-            raise ModelLoadFailed(f"{card.id}: {wish}, so it would run merged, but {self._no_merge}")
+        merged_at_once = self._merges_at_once(card, adapter.attachable)
         tune = _FineTune(card, adapter)
         with self._changing_modules:
             self._fine_tunes[card.id] = tune
@@ -134,11 +133,31 @@ class LocalEngine:
                 self._hooks.cover(adapter)
         if merged_at_once:
             try:
-                self._merge(tune, insist=True)
+                # Its room was reserved for it.
+                self._merge(tune, lambda _: True)
             except BaseException:
                 del self._fine_tunes[card.id]
                 raise
         self._manners[card.id] = manner
+
+    def _folder_of(self, card: ModelCard, watch: LoadWatch) -> Path:
+        """The folder of a fine-tune's adapter, downloaded first where need be."""
+        assert card.adapter is not None
+        folder = hub.folder_on_disk(card.adapter, card.adapter_revision)
+        return folder or hub.download(card.adapter, card.adapter_revision, watch, patterns=ADAPTER_FILES)
+
+    def _merges_at_once(self, card: ModelCard, attachable: str | None) -> bool:
+        """Whether a fine-tune is merged as soon as it is read; raises `ModelLoadFailed` where it would have to be and
+        must not, or cannot."""
+        if attachable is not None and card.merge == "never":
+            raise ModelLoadFailed(
+                f"{card.id}: merge is set to never, and {attachable}, which only a merged view can run"
+            )
+        at_once = attachable is not None or card.merge == "always"
+        if at_once and self._no_merge is not None:
+            wish = attachable or "merge is set to always"
+            raise ModelLoadFailed(f"{card.id}: {wish}, so it would run merged, but {self._no_merge}")
+        return at_once
 
     def submit(self, job: Job) -> None:
         """Takes a job; its prompt is made and checked in a thread of its own."""
@@ -210,7 +229,7 @@ class LocalEngine:
         tune, model = self._fine_tunes[card.id], self._base.model
         if self._no_merge is not None:
             raise broken_rule("model", card.id, self._no_merge)
-        num_bytes = extra_bytes(model, tune.adapter)
+        num_bytes = extra_bytes(model, tune.adapter.tensors)
         if model.dtype.itemsize > 2:
             num_bytes += self._base.num_bytes // 2
         if not self._has_room(num_bytes):
@@ -226,11 +245,6 @@ class LocalEngine:
         manner = self._manners[tune.card.id]
         room = manner.context_length - len(prompt.token_ids)
         return checking.fidelity(self._base.model, view, tune.adapter, prompt.token_ids, manner.end_ids, room)
-
-    def memory_bytes(self) -> int:
-        """Base, adapters and merged views, in bytes."""
-        tunes = list(self._fine_tunes.values())
-        return self._base.num_bytes + sum(tune.adapter.num_bytes() + tune.merged_bytes for tune in tunes)
 
     def memory_of(self, card: ModelCard) -> int:
         """The base alone, or a fine-tune's adapter with its merged view, in bytes."""
@@ -410,23 +424,18 @@ class LocalEngine:
 
     def _merge_behind(self, tune: _FineTune) -> None:
         try:
-            self._merge(tune, insist=False)
+            self._merge(tune, self._has_room)
         except (ModelLoadFailed, MemoryError) as error:
             # Nothing is lost: the fine-tune goes on as an adapter by row.
             log.warning("%s stays attached: %s", tune.card.id, error)
 
-    def _merge(self, tune: _FineTune, *, insist: bool) -> None:
+    def _merge(self, tune: _FineTune, has_room: Callable[[int], bool]) -> None:
         with self._changing_modules:
             if self._fine_tunes.get(tune.card.id) is not tune:
                 # It was let go of, or all was, since this was asked for.
                 return
-            num_bytes = extra_bytes(self._base.model, tune.adapter)
-            if not self._has_room(num_bytes):
-                if insist:
-                    raise ModelLoadFailed(
-                        f"{tune.card.id} needs {num_bytes / 1e6:.0f} MB beside its base for a merged view, more than "
-                        "the memory budget has left: raise PLAYGROUND_MEMORY_GB, or unload other models"
-                    )
+            num_bytes = extra_bytes(self._base.model, tune.adapter.tensors)
+            if not has_room(num_bytes):
                 return
             tune.merged_bytes = num_bytes
             try:

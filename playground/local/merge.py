@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
@@ -18,9 +19,10 @@ from playground.local.adapters import PREFIX, owner_of
 from playground.local.lora import Adapter
 
 
-def extra_bytes(model: nn.Module, adapter: Adapter) -> int:
-    """Memory that a merged view takes beside the base: the tensors of every module that it copies."""
-    return sum(tensor.nbytes for owner in _to_copy(model, adapter) for tensor in owner.parameters(recurse=False))
+def extra_bytes(model: nn.Module, names: Iterable[str]) -> int:
+    """Memory that a merged view takes beside the base: the tensors of every module that it copies for an adapter whose
+    tensors have these names."""
+    return sum(tensor.nbytes for owner in _to_copy(model, names) for tensor in owner.parameters(recurse=False))
 
 
 def merged_view(model: Any, adapter: Adapter) -> Any:
@@ -40,7 +42,7 @@ def merged_view(model: Any, adapter: Adapter) -> Any:
 
 
 def _merge(view: Any, adapter: Adapter) -> Any:
-    for module in _to_copy(view, adapter):
+    for module in _to_copy(view, adapter.tensors):
         for name, tensor in list(module.named_parameters(recurse=False)):
             setattr(module, name, nn.Parameter(tensor.detach().clone(), requires_grad=False))
     wrapped: Any = get_peft_model(view, _explicit(adapter))
@@ -94,9 +96,9 @@ def _exactly(name: str) -> str:
     return name.replace(".", r"\.")
 
 
-def _to_copy(model: nn.Module, adapter: Adapter) -> list[nn.Module]:
-    """The modules of which `adapter` changes something, and those that share a tensor with one of them."""
-    changed = [model.get_submodule(name) for name in sorted({owner_of(name) for name in adapter.tensors})]
+def _to_copy(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:
+    """The modules of which an adapter changes something, and those that share a tensor with one of them."""
+    changed = [model.get_submodule(owner) for owner in sorted({owner_of(name) for name in names})]
     tensors = {id(tensor) for module in changed for tensor in module.parameters(recurse=False)}
     return [
         module

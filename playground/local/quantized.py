@@ -1,6 +1,6 @@
 """Weights in fewer bits: int8 by a small module of our own, int8 and int4 on CUDA by bitsandbytes.
 
-Knows linear layers, their scales and what loading them takes; nothing of files, adapters or rows. Embeddings, head
+Knows linear layers and their scales; nothing of files, adapters or rows. Embeddings, head
 and norms stay as they are: the head decides between tokens that are nearly equal, and an embedding is only looked up.
 """
 
@@ -15,14 +15,11 @@ import torch.nn.functional as F
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
-QUANTIZED = {"int8": 8, "int4": 4}
-"""Bits of a weight by the name of its dtype."""
+QUANTIZED = ("int8", "int4")
 _KERNEL_STEP = 32
 """The int8 kernel reads whole vectors, beyond a row's end where its length is no multiple of them."""
 _BLOCK_VALUES = 2**15
 """So many weights are looked at at once: small pieces leave no holes in memory between the layers that stay."""
-_INT4_OVERHEAD = 4 / 64
-"""Bytes a weight that bitsandbytes adds at 4 bits: a float32 scale for each 64."""
 
 
 class Int8Linear(nn.Linear):
@@ -86,20 +83,6 @@ def _linears(model: Any) -> Iterator[tuple[nn.Module, str]]:
         for name, module in parent.named_children():
             if type(module) is nn.Linear:
                 yield parent, name
-
-
-def num_bytes(model: Any, dtype: str) -> int:
-    """Memory that `model`'s parameters would take with its linear layers in `dtype`. It may be on the meta device."""
-    linears = {id(getattr(parent, name).weight) for parent, name in _linears(model)}
-    total = 0.0
-    for parameter in model.parameters():
-        if id(parameter) not in linears:
-            total += parameter.nbytes
-        elif dtype == "int8":
-            total += parameter.numel() + parameter.shape[0] * parameter.itemsize
-        else:
-            total += parameter.numel() * (QUANTIZED[dtype] / 8 + _INT4_OVERHEAD)
-    return int(total)
 
 
 def why_not(dtype: str, device: torch.device) -> str | None:

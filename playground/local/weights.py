@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from playground import hub
 from playground.errors import Cancelled, ModelLoadFailed
@@ -28,7 +26,6 @@ from playground.local.progress import heard_by
 from playground.types import LoadWatch, ModelCard, Progress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_FILE_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 UNKNOWN_CONTEXT = 2048
 _PROBE = "\u2402turn\u2402"
 
@@ -58,18 +55,11 @@ def folder_of(card: ModelCard, watch: LoadWatch) -> Path:
 
 
 def size_bytes(card: ModelCard, watch: LoadWatch) -> int:
-    """Memory the weights will take, in bytes, from the files' headers; in fewer bits from the model's shapes."""
-    folder = folder_of(card, watch)
-    hub.check_weights(folder)
-    num_bytes = hub.weights_bytes(folder)
-    file_dtype = _dtype_of_files(folder)
+    """Memory the weights will take, in bytes, from the files' headers."""
+    tensors = hub.tensors_in(folder_of(card, watch))
     if card.dtype in quantized.QUANTIZED:
         _require_quantized(card)
-        with _as_load_failure(card, folder), torch.device("meta"):
-            shapes: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=file_dtype)
-        return quantized.num_bytes(shapes, card.dtype)
-    wanted = DTYPES.get(card.dtype or "", file_dtype)
-    return num_bytes * wanted.itemsize // file_dtype.itemsize
+    return hub.memory_bytes(tensors, card.dtype)
 
 
 def load_base(card: ModelCard, watch: LoadWatch) -> Base:
@@ -167,7 +157,8 @@ def _require_quantized(card: ModelCard) -> None:
 
 def _read_model(folder: Path, card: ModelCard, watch: LoadWatch) -> Any:
     """The model on its device, its weights as they lie in the files, in the card's dtype, or in fewer bits."""
-    dtype, device, settings = DTYPES.get(card.dtype or "") or _dtype_of_files(folder), _device_of(card), {}
+    dtype = DTYPES.get(card.dtype or "") or DTYPES[hub.dtype_of(hub.tensors_in(folder))]
+    device, settings = _device_of(card), {}
     if card.dtype in quantized.QUANTIZED:
         _require_quantized(card)
         if device.type == "cuda":
@@ -184,18 +175,6 @@ def _read_model(folder: Path, card: ModelCard, watch: LoadWatch) -> Any:
     if card.dtype == "int8":
         quantized.quantize(model, lambda done: watch.report(Progress("loading", done, f"{card.name} into int8")))
     return model.to(device)
-
-
-def _dtype_of_files(folder: Path) -> torch.dtype:
-    """The dtype of most of the weights in the files, whatever the configuration says of them."""
-    num_values: dict[torch.dtype, int] = {}
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 - a safe_open is no mapping
-                part = file.get_slice(name)
-                dtype = _FILE_DTYPES.get(part.get_dtype(), torch.float32)
-                num_values[dtype] = num_values.get(dtype, 0) + math.prod(part.get_shape())
-    return max(num_values, key=lambda dtype: num_values[dtype], default=torch.float32)
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -104,8 +104,8 @@ class ZeroGpuEngine:
     def save(self, card: ModelCard, folder: Path, watch: LoadWatch) -> Saved:
         return self._local.save(card, folder, watch)
 
-    def memory_bytes(self) -> int:
-        return self._local.memory_bytes()
+    def size_of(self, card: ModelCard, watch: LoadWatch) -> int:
+        return self._local.size_of(card, watch)
 
     def memory_of(self, card: ModelCard) -> int:
         return self._local.memory_of(card)

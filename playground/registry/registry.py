@@ -1,4 +1,4 @@
-"""Which bases are loaded, who holds them, and what has to go when another needs the room.
+"""Which bases are loaded, who waits for them and who holds them; what has to go for another is the affair of `room`.
 
 Knows engines only by their protocol and cards only by their keys; imports nothing heavy. One thread a
 base while something of it loads; answers run in the engines' own threads.
@@ -6,12 +6,14 @@ base while something of it loads; answers run in the engines' own threads.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable
 from functools import partial
 
 from playground.errors import Cancelled, InternalError, ModelLoadFailed, PlaygroundError, broken_rule
+from playground.registry.room import Room
 from playground.registry.slot import Key, Lease, Slot, Usage, key_of
 from playground.types import Engine, EngineLoader, ModelCard, ModelState, Progress
 
@@ -33,11 +35,11 @@ class Registry:
     """Loads bases on first use, once however many ask, and keeps them under `budget_bytes`."""
 
     def __init__(self, base_of: Callable[[ModelCard], ModelCard], loader: EngineLoader, budget_bytes: int) -> None:
-        self._base_of, self._loader, self._budget_bytes = base_of, loader, budget_bytes
+        self._base_of, self._loader = base_of, loader
         self._slots: dict[Key, Slot] = {}
-        self._wanting: set[Slot] = set()
-        self._closing_bytes = 0
         self._changed = threading.Condition()
+        self._room = Room(self._slots, self._changed, budget_bytes)
+        self._turns = itertools.count()
         self._closed = False
 
     def lease(
@@ -116,7 +118,7 @@ class Registry:
             slot.pinned.discard(card.id)
             if card.type == "base":
                 slot.pinned.clear()
-                closing = self._begin_closing(slot)
+                closing = self._room.begin_closing(slot)
             else:
                 self._leave(slot, card)
                 self._changed.wait_for(lambda: card.id not in slot.leaving or self._closed)
@@ -132,13 +134,7 @@ class Registry:
 
     def used_bytes(self) -> int:
         """Memory taken by what is loaded, being loaded or being let go."""
-        with self._changed:
-            return self._used_bytes()
-
-    def has_room(self, num_bytes: int) -> bool:
-        """Whether as much fits beside what is loaded now, without letting anything go."""
-        with self._changed:
-            return self._used_bytes() + num_bytes <= self._budget_bytes
+        return self._room.used_bytes()
 
     def close(self) -> None:
         """Lets go of everything; loads under way are cancelled, those who wait get an error."""
@@ -182,8 +178,7 @@ class Registry:
         self._have_served(slot)
 
     def _leave(self, slot: Slot, card: ModelCard) -> None:
-        slot.prepared.discard(card.id)
-        slot.leaving[card.id] = card
+        slot.leave(card)
         self._have_served(slot)
 
     def _have_served(self, slot: Slot) -> None:
@@ -218,30 +213,25 @@ class Registry:
             return None
 
     def _make_ready(self, slot: Slot, card: ModelCard) -> None:
+        slot.turn = next(self._turns)
         self._tell(slot, card, self._attempt(slot, card))
 
     def _let_leave(self, slot: Slot, card: ModelCard) -> None:
-        try:
-            if slot.engine is not None:
-                slot.engine.forget(card)
-        except Exception:
-            # This thread goes on serving whoever waits; the rest of the memory comes back with the base.
-            log.exception("letting %s go failed", card.id)
+        self._room.forget(slot, card)
         with self._changed:
-            slot.leaving.pop(card.id, None)
-            slot.prepared.discard(card.id)
             # A base that nobody asked for by itself was there for its fine-tunes alone.
             unused = slot.engine is not None and not (slot.prepared or slot.held or slot.waiting or slot.leaving)
-            closing = self._begin_closing(slot) if unused else None
+            closing = self._room.begin_closing(slot) if unused else None
         if closing is not None:
             closing()
 
     def _attempt(self, slot: Slot, card: ModelCard) -> PlaygroundError | None:
         """None when `card` is ready; `Cancelled` when nobody waits any more; or what went wrong."""
         try:
-            engine = slot.engine or self._load_base(slot)
+            watch = _Watch(self, slot, card)
+            engine = self._with_room(slot, card, watch)
             if card.id not in slot.prepared:
-                engine.prepare(card, _Watch(self, slot, card))
+                engine.prepare(card, watch)
         except PlaygroundError as error:
             return error
         except MemoryError:
@@ -254,11 +244,20 @@ class Registry:
             return ModelLoadFailed(f"{card.id}: loading failed: {type(error).__name__}: {error}")
         return None
 
+    def _with_room(self, slot: Slot, card: ModelCard, watch: _Watch) -> Engine:
+        """The base's engine, with room reserved for what `card` adds; while that is waited for, the base may go."""
+        while True:
+            engine = slot.engine or self._load_base(slot)
+            if card.adapter is None or card.id in slot.prepared:
+                return engine
+            if self._room.make(slot, card, engine.size_of(card, watch), watch):
+                return engine
+
     def _load_base(self, slot: Slot) -> Engine:
         watch = _Watch(self, slot, None)
         try:
-            self._make_room(slot, self._loader.size_bytes(slot.base, watch))
-            engine = self._loader.load(slot.base, watch, self.has_room)
+            self._room.make(slot, slot.base, self._loader.size_bytes(slot.base, watch), watch)
+            engine = self._loader.load(slot.base, watch, self._room.has_more)
         except BaseException:
             with self._changed:
                 slot.reserved_bytes = 0
@@ -272,15 +271,16 @@ class Registry:
         raise Cancelled("the program is shutting down")
 
     def _tell(self, slot: Slot, card: ModelCard, error: PlaygroundError | None) -> None:
-        if isinstance(error, Cancelled):
-            return
         with self._changed:
+            slot.preparing = None
+            if isinstance(error, Cancelled):
+                return
             engine = slot.engine
             everybody = engine is None and error is not None
             told = [lease for lease in slot.waiting if everybody or lease.card.id == card.id]
             slot.waiting = [lease for lease in slot.waiting if lease not in told]
             if error is None:
-                slot.prepared.add(card.id)
+                slot.prepared[card.id] = card
             for lease in told:
                 if error is None:
                     slot.hold(lease)
@@ -288,83 +288,3 @@ class Registry:
                     slot.failures[lease.card.id] = error.message
         for lease in told:
             lease.on_ready(error or engine or InternalError("the program is shutting down"))
-
-    # Memory
-
-    def _used_bytes(self) -> int:
-        return self._closing_bytes + sum(slot.memory_bytes() for slot in self._slots.values())
-
-    def _make_room(self, slot: Slot, num_bytes: int) -> None:
-        """Reserves the room, letting go of the least recently used; waits for answers that still run."""
-        if num_bytes > self._budget_bytes:
-            raise ModelLoadFailed(
-                f"{slot.base.id} needs {num_bytes / 1e9:.1f} GB of memory and the budget is "
-                f"{self._budget_bytes / 1e9:.1f} GB: raise PLAYGROUND_MEMORY_GB or choose a smaller model"
-            )
-        watch = _Watch(self, slot, None)
-        try:
-            while not self._reserve(slot, num_bytes):
-                self._refuse_where_pinned(slot, num_bytes)
-                watch.report(Progress("waiting", None, "waiting for other models to finish: memory is full"))
-                self._evict_one(slot)
-        finally:
-            self._end_draining(slot)
-
-    def _refuse_where_pinned(self, wanting: Slot, num_bytes: int) -> None:
-        with self._changed:
-            others = [slot for slot in self._slots.values() if slot.pinned and slot is not wanting]
-            pinned_bytes = sum(slot.memory_bytes() for slot in others)
-        if pinned_bytes + num_bytes > self._budget_bytes:
-            raise ModelLoadFailed(
-                f"{wanting.base.id} needs {num_bytes / 1e9:.1f} GB of memory, and {pinned_bytes / 1e9:.1f} of the "
-                f"{self._budget_bytes / 1e9:.1f} GB are kept for pinned models: unpin one"
-            )
-
-    def _reserve(self, slot: Slot, num_bytes: int) -> bool:
-        with self._changed:
-            self._wanting.add(slot)
-            fits = self._used_bytes() + num_bytes <= self._budget_bytes
-            if fits:
-                slot.reserved_bytes = num_bytes
-            return fits
-
-    def _end_draining(self, slot: Slot) -> None:
-        """A base drains only while somebody wants the room, or nobody would be served there again."""
-        with self._changed:
-            self._wanting.discard(slot)
-            if not self._wanting:
-                for other in self._slots.values():
-                    other.draining = False
-            self._changed.notify_all()
-
-    def _evict_one(self, wanting: Slot) -> None:
-        """Lets the least recently used idle base go; where none is idle, one takes no new answers from now
-        on, so that whoever wants the room waits only for the answers that run now."""
-        with self._changed:
-            others = [slot for slot in self._slots.values() if slot is not wanting and not slot.pinned]
-            # What runs on another server takes no memory here: to let go of it would give none back.
-            loaded = [slot for slot in others if slot.engine is not None and slot.memory_bytes() > 0]
-            idle = [slot for slot in loaded if not slot.held and not slot.busy]
-            if not idle:
-                if loaded and not any(slot.draining for slot in loaded):
-                    min(loaded, key=lambda slot: slot.last_used).draining = True
-                self._changed.wait(0.25)
-                return
-            closing = self._begin_closing(min(idle, key=lambda slot: (not slot.draining, slot.last_used)))
-        closing()
-
-    def _begin_closing(self, slot: Slot) -> Callable[[], None]:
-        """Takes a base out of use; what it gives must be called without the lock, and gives the memory back."""
-        num_bytes = slot.memory_bytes()
-        self._closing_bytes += num_bytes
-        engine = slot.let_go()
-        self._changed.notify_all()
-
-        def close() -> None:
-            assert engine is not None
-            engine.close()
-            with self._changed:
-                self._closing_bytes -= num_bytes
-                self._changed.notify_all()
-
-        return close

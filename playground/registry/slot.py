@@ -54,6 +54,9 @@ class Usage:
 class Slot:
     """One base: its engine while it is loaded, who waits for it, who holds it.
 
+    `reserved_bytes` are what its base was to take, `preparing` the fine-tune that is made ready and what that is to
+    take; `turn` says who came earlier where several want room.
+
     `serving` while it has a loader's thread, `busy` while that thread works for somebody; a slot that is
     `draining` takes no new answers, so that it can be let go when the present ones end. Fine-tunes that are `leaving`
     take none either; a slot of which something is `pinned` is never let go to make room.
@@ -62,21 +65,55 @@ class Slot:
     base: ModelCard
     engine: Engine | None = None
     reserved_bytes: int = 0
+    preparing: tuple[ModelCard, int] | None = None
+    turn: int = 0
     serving: bool = False
     busy: bool = False
     draining: bool = False
-    last_used: float = 0.0
     progress: Progress | None = None
     waiting: list[Lease] = field(default_factory=list)
     held: set[Lease] = field(default_factory=set)
-    prepared: set[str] = field(default_factory=set)
+    prepared: dict[str, ModelCard] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     leaving: dict[str, ModelCard] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
     used_at: dict[str, float] = field(default_factory=dict)
 
     def memory_bytes(self) -> int:
-        return max(self.reserved_bytes, self.engine.memory_bytes() if self.engine else 0)
+        """What is taken or reserved here. Each model is counted once, whatever its engine does meanwhile."""
+        if self.engine is None:
+            return self.reserved_bytes
+        coming, coming_bytes = self.preparing or (self.base, 0)
+        there = [card for card in self.tunes() if card.id != coming.id]
+        held_bytes = self.engine.memory_of(self.base) + sum(self.engine.memory_of(card) for card in there)
+        if self.preparing:
+            coming_bytes = max(coming_bytes, self.engine.memory_of(coming))
+        return max(self.reserved_bytes, held_bytes) + coming_bytes
+
+    def kept_bytes(self) -> int:
+        """What of it never makes room for another fine-tune: the base, and what is pinned."""
+        assert self.engine is not None
+        pinned = [card for card in self.tunes() if card.id in self.pinned]
+        return max(
+            self.reserved_bytes, self.engine.memory_of(self.base) + sum(self.engine.memory_of(card) for card in pinned)
+        )
+
+    def reserve(self, card: ModelCard, num_bytes: int) -> None:
+        if card.adapter is None:
+            self.reserved_bytes = num_bytes
+        else:
+            self.preparing = card, num_bytes
+
+    def tunes(self) -> list[ModelCard]:
+        """The fine-tunes that are in memory."""
+        return [card for card in {**self.prepared, **self.leaving}.values() if card.adapter is not None]
+
+    def idle_tunes(self) -> list[ModelCard]:
+        """Those of them that may go at once."""
+        return [card for card in self.tunes() if card.id not in self.pinned and not self.holders(card)]
+
+    def last_used(self) -> float:
+        return max(self.used_at.values(), default=0.0)
 
     def ready(self, card: ModelCard) -> bool:
         there = card.id in self.prepared and card.id not in self.leaving
@@ -91,11 +128,15 @@ class Slot:
         self.touch(lease)
 
     def touch(self, lease: Lease) -> None:
-        self.last_used = time.monotonic()
         self.used_at[lease.card.id] = time.time()
 
     def holders(self, card: ModelCard) -> list[Lease]:
         return [lease for lease in self.held if lease.card.id == card.id]
+
+    def leave(self, card: ModelCard) -> None:
+        """A fine-tune takes no new answers, and goes when the present ones end."""
+        self.prepared.pop(card.id, None)
+        self.leaving[card.id] = card
 
     def let_go(self) -> Engine | None:
         engine, self.engine = self.engine, None

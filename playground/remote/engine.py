@@ -114,7 +114,7 @@ class RemoteEngine:
         """Always raises `InvalidRequest`: there are no weights here to be written."""
         raise self._hidden(card, "its weights, which could be saved")
 
-    def memory_bytes(self) -> int:
+    def size_of(self, card: ModelCard, watch: LoadWatch) -> int:  # noqa: ARG002
         """None of this machine's."""
         return 0
 
