@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.settling import settle
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,8 +34,7 @@ os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
 @pytest.fixture(scope="module", autouse=True)
 def settled() -> None:
     """What is there before a file's tests stays: whoever collects garbage need not look through it each time."""
-    gc.collect()
-    gc.freeze()
+    settle()
 
 
 @pytest.fixture(scope="session")
