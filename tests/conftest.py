@@ -31,6 +31,30 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="playground-tests-")
 os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
 
 
+# Begun last, one of these would leave the other cores with nothing to do.
+LONGEST = (
+    "test_page",
+    "test_evaluate_tab",
+    "test_rows",
+    "test_closer",
+    "test_demo_evaluated",
+    "test_history_tab",
+    "test_link",
+    "test_library",
+    "test_clients",
+    "test_models_tab",
+    "test_lm_eval",
+    "test_zero_gpu",
+    "test_space",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def settled() -> None:
     """What is there before a file's tests stays: whoever collects garbage need not look through it each time."""
