@@ -47,7 +47,7 @@ from playground.types import (
     ModelStatus,
     Progress,
 )
-from playground.working import HEARTBEAT_SECONDS, held, stream_of
+from playground.working import held, next_within_a_heartbeat, stream_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -472,6 +472,6 @@ def _mailbox() -> tuple[asyncio.Queue[Item], Callable[[Item], None]]:
 
 async def _next_or_none(inbox: asyncio.Queue[Item]) -> Item | None:
     try:
-        return await asyncio.wait_for(inbox.get(), HEARTBEAT_SECONDS)
+        return await next_within_a_heartbeat(inbox)
     except TimeoutError:
         return None

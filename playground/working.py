@@ -52,7 +52,7 @@ async def stream_of(work: Callable[[LoadWatch], T]) -> AsyncGenerator[Progress |
         yield latest
         while True:
             try:
-                item = await asyncio.wait_for(inbox.get(), HEARTBEAT_SECONDS)
+                item = await next_within_a_heartbeat(inbox)
             except TimeoutError:
                 item = latest
             if item is None:
@@ -62,6 +62,13 @@ async def stream_of(work: Callable[[LoadWatch], T]) -> AsyncGenerator[Progress |
         yield working.result()
     finally:
         watch.gone.set()
+
+
+async def next_within_a_heartbeat(inbox: asyncio.Queue[T]) -> T:
+    """What comes next; raises `TimeoutError` where nothing comes for `HEARTBEAT_SECONDS`."""
+    # Not `asyncio.wait_for`: in Python 3.11 it swallows a cancellation that meets what it waited for.
+    async with asyncio.timeout(HEARTBEAT_SECONDS):
+        return await inbox.get()
 
 
 def _end(done: asyncio.Future[Any], inbox: asyncio.Queue[Progress | None]) -> None:

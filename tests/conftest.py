@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.settling import settle
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,11 +31,34 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="playground-tests-")
 os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
 
 
+# Begun last, one of these would leave the other cores with nothing to do.
+LONGEST = (
+    "test_page",
+    "test_evaluate_tab",
+    "test_rows",
+    "test_closer",
+    "test_demo_evaluated",
+    "test_history_tab",
+    "test_link",
+    "test_library",
+    "test_clients",
+    "test_models_tab",
+    "test_lm_eval",
+    "test_zero_gpu",
+    "test_space",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def settled() -> None:
     """What is there before a file's tests stays: whoever collects garbage need not look through it each time."""
-    gc.collect()
-    gc.freeze()
+    settle()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,9 @@
-"""A process that runs evaluations over a scripted service until they are done: one to be killed at any moment.
-
-`python -m tests.evaluating HOME LOG` goes on with what is there; every question that it asks is a line of LOG.
-"""
+"""Runs evaluations over a scripted service until they are done, so that a process that does can be killed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 from playground.errors import ModelNotFound, PlaygroundError
@@ -91,13 +87,10 @@ def evaluator(home: Path, service: ScriptedService, num_at_once: int = 4) -> Eva
 
 
 def main(home: Path, log: Path) -> None:
+    """Goes on with what is there; every question that it asks is a line of `log`."""
     store = Store(home)
     running = evaluator(home, ScriptedService(log))
     running.resume_interrupted()
     for one in History(store).evaluations.running():
         running.wait(one.id)
     running.close()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -197,6 +198,26 @@ def test_an_open_look_follows_the_next_run_and_a_swap(closer: Closer) -> None:
     expect(look.locator("h4").first).to_contain_text("Left · shop-json")
     expect(closer.page.locator("#left-strength")).to_be_visible()
     expect(closer.page.locator("#right-strength")).to_be_hidden()
+
+
+def test_a_look_that_is_opened_while_another_is_looked_for_comes_too(
+    closer: Closer, demo_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go = threading.Event(), threading.Event()
+    real = demo_server.app.playground.describe
+
+    async def held(*args: Any) -> Any:
+        reached.set()
+        assert await asyncio.to_thread(go.wait, PATIENCE)
+        return await real(*args)
+
+    came(closer.open("Proof"))
+    monkeypatch.setattr(demo_server.app.playground, "describe", held)
+    closer.open("Adapter")
+    assert reached.wait(PATIENCE)
+    came(closer.open("Prompts"))
+    go.set()
+    came(closer.open("Adapter"))
 
 
 def test_a_strength_reaches_the_model_and_its_code(closer: Closer) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,8 @@ from playground.history.records import ALONE, RecordNotFound
 from playground.store import Store
 from playground.types import ANYBODY, Caller
 from tests.drive import wait_for
-from tests.evaluating import BASE, LOCAL, TUNE, ScriptedService, evaluator, spec, text_of
+from tests.evaluating import BASE, LOCAL, TUNE, ScriptedService, evaluator, main, spec, text_of
 
-ROOT = Path(__file__).parent.parent
 NUM_CASES = 40
 MODELS = (BASE, TUNE)
 
@@ -315,6 +314,15 @@ def test_an_end_that_cannot_be_kept_is_told_and_goes_on_later(
     assert running.report(LOCAL, evaluation_id).sides[1].num_passed == NUM_CASES
 
 
+def evaluating(home: Path, log: Path) -> BaseProcess:
+    """A process that evaluates, forked off one that has imported what it needs."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.evaluating"])
+    process = context.Process(target=main, args=(home, log))
+    process.start()
+    return process
+
+
 def test_twenty_kills_lose_nothing_and_ask_nothing_twice(tmp_path: Path) -> None:
     home, log = tmp_path / "home", tmp_path / "asked"
     num_cases, num_kills = 150, 20
@@ -325,17 +333,20 @@ def test_twenty_kills_lose_nothing_and_ask_nothing_twice(tmp_path: Path) -> None
     kept: set[Place] = set()
     for kill in range(num_kills):
         asked_before = log.read_text().splitlines() if log.exists() else []
-        process = subprocess.Popen([sys.executable, "-m", "tests.evaluating", str(home), str(log)], cwd=ROOT)
+        process = evaluating(home, log)
         wait_for(lambda: len(evaluations.places(evaluation_id)) > len(kept) + kill % 5)  # noqa: B023
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "it was killed before it was done"
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it was killed before it was done"
         asked = {tuple(json.loads(line)) for line in log.read_text().splitlines()[len(asked_before) :] if line}
         assert not asked & {(MODELS[p.side], f"question {p.case}") for p in kept}, "what was kept is not asked again"
         places = evaluations.places(evaluation_id)
         assert kept <= places, "nothing that was kept is lost"
         kept = places
     assert len(kept) < 2 * num_cases
-    subprocess.run([sys.executable, "-m", "tests.evaluating", str(home), str(log)], cwd=ROOT, check=True)
+    last = evaluating(home, log)
+    last.join()
+    assert last.exitcode == 0
     evaluation = evaluations.evaluation(ALONE, evaluation_id)
     answers = evaluations.answers(evaluation_id)
     assert (evaluation.state, len(answers)) == ("done", 2 * num_cases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ def modules() -> list[tuple[str, Path]]:
     return [(str(path.relative_to(ROOT)), path) for path in files]
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     """Absolute names of all that a file imports, wherever in the file."""
     names: set[str] = set()

@@ -18,7 +18,7 @@ HUB, OTHERS = "https://huggingface.co/spaces/me/playground", "https://elsewhere.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One in which a public site may reach this machine: the Hub is reached from here by no other way."""
-    with chromium("--disable-features=LocalNetworkAccessChecks") as running:
+    with chromium("LocalNetworkAccessChecks") as running:
         yield running
 
 

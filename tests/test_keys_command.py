@@ -1,7 +1,9 @@
-"""`python app.py keys …` as a person runs it: processes of their own, real homes."""
+"""`python app.py keys …` over real homes: in this process, and once in one of its own, as a person runs it."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import app
 from playground.accounts import Accounts
 from playground.store import FILE_NAME, Store
 
@@ -18,6 +21,18 @@ PATIENCE = 60
 
 
 def run(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = app.main(args, {**os.environ, **environ})
+        except SystemExit as left:
+            status = int(left.code or 0)
+    return subprocess.CompletedProcess(args, status, out.getvalue(), err.getvalue())
+
+
+def run_alone(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
     return subprocess.run(
         [sys.executable, "app.py", *args],
         cwd=ROOT,
@@ -50,7 +65,7 @@ def accounts_of(home: Path) -> Accounts:
 
 
 def test_create_prints_the_key_alone_and_says_the_rest_aside(home):
-    result = run("keys", "create", "me", "--org", "acme", "zoo", "--org", "more", PLAYGROUND_HOME=str(home))
+    result = run_alone("keys", "create", "me", "--org", "acme", "zoo", "--org", "more", PLAYGROUND_HOME=str(home))
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(r"tt_[0-9a-f]{8}_[A-Za-z0-9_-]{43}\n", result.stdout)
     assert "not shown again" in result.stderr

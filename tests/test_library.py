@@ -18,6 +18,7 @@ from playground.store import Store
 from tests import tiny
 from tests.drive import wait_for
 from tests.server import LLAMA, OWNED, TUNED, Reply, Server, save_models, serving
+from tests.settling import settle
 from tests.test_archive import SOUND, zipped
 
 LIBRARY = "/api/v1/playground/library"
@@ -34,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def house(folder: Path, tmp_path: Path) -> Iterator[Server]:
     with serving(folder / "models.yaml", tmp_path / "home") as running:
+        settle()
         yield running
 
 

@@ -528,7 +528,7 @@ def test_leaving_a_stream_frees_the_engine(door: Door, num_events: int) -> None:
 
 
 def test_a_stream_gives_a_sign_of_life_while_it_waits(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("playground.service.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("playground.working.HEARTBEAT_SECONDS", 0.01)
     playground, registry, _ = door
     complete(playground, ask("tiny/llama"))
 

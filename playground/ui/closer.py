@@ -104,9 +104,10 @@ def wire(
     every = set(these.frames.values())
     listen(these.head.collapse, on.fold, {state}, {state}, queue=False)
     opened = listen(these.head.expand, on.unfold, {state}, {state}, queue=False)
-    turned = listen(these.head.select, on.turn, {state}, {state}, queue=False)
+    # Gradio drops an event that comes while its last one still runs: a look may take long, and another be opened.
+    turned = listen(these.head.select, on.turn, {state}, {state}, queue=False, trigger_mode="multiple")
     for event in (opened, turned, *events):
-        event.then(on.look, {state}, every, show_progress="hidden", api_visibility="private")
+        event.then(on.look, {state}, every, show_progress="hidden", api_visibility="private", trigger_mode="multiple")
     for name, frame in these.frames.items():
         listen(frame.submit, on.press(name), {state}, {frame})
         listen(frame.stop, on.stop(name), {state}, {state}, queue=False)
