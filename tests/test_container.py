@@ -145,4 +145,5 @@ def test_compose_builds_the_image_that_the_docs_build() -> None:
     name, _, default = argument.partition("=")
     assert service["build"]["args"] == {name: f"${{{name}:-{default}}}"}
     assert f"docker build -t {service['image']} ." in docs
+    assert service["pull_policy"] == "never", "a registry may have some other image of this name"
     assert f"{name}=https://pypi.org/simple docker compose build" in docs
