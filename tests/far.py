@@ -1,5 +1,5 @@
 """A scripted server on loopback that behaves as badly as a test wants: plain sockets, so that it can break off
-anywhere, and knows when whoever asked has hung up."""
+anywhere, and knows when whoever asked has hung up; and the engines that ask it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.drive import PATIENCE, free_port
+from playground.remote import Limits, RemoteEngine
+from playground.types import GenerationRequest, Message, ModelCard
+from tests.drive import PATIENCE, Running, free_port, start
 
 END = "data: [DONE]\n\n"
+QUESTION = (Message("user", "Hi"),)
+LIMITS = Limits(connect=2, first_token=PATIENCE, next_token=PATIENCE, tail=0.2)
 
 
 @dataclass
@@ -47,6 +51,13 @@ class Asked:
     def chunked(self, text: str) -> None:
         self.send(f"{len(text.encode()):x}\r\n{text}\r\n")
 
+    def send_until_hung_up(self, text: str) -> None:
+        """The same over and over, until the other side has closed the connection."""
+        raw = text.encode()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                self.send(raw)
+
     def wait_until_hung_up(self) -> None:
         """Returns once the other side has closed the connection."""
         self.connection.settimeout(PATIENCE)
@@ -71,6 +82,17 @@ def used(num_prompt: int, num_completion: int) -> str:
 
 def event(value: Any) -> str:
     return f"data: {json.dumps(value)}\n\n"
+
+
+def streams(*parts: str):
+    """A script that sends these parts, then hangs up."""
+
+    def script(asked: Asked) -> None:
+        asked.begin()
+        for part in parts:
+            asked.send(part)
+
+    return script
 
 
 @dataclass
@@ -155,3 +177,24 @@ def far_server() -> Iterator[Far]:
         thread.join(PATIENCE)
         assert not thread.is_alive(), "a script still waits"
     assert far.failures == []
+
+
+class House:
+    """Engines over one scripted server, closed at the end."""
+
+    def __init__(self, far: Far) -> None:
+        self.far = far
+        self.card = ModelCard("m", "m", "base", "m", endpoint=far.url)
+        self._engines: list[RemoteEngine] = []
+
+    def engine(self, limits: Limits = LIMITS, card: ModelCard | None = None, **environ: str) -> RemoteEngine:
+        self._engines.append(RemoteEngine(card or self.card, environ, limits))
+        return self._engines[-1]
+
+    def ask(self, engine: RemoteEngine | None = None, **settings) -> Running:
+        asked = {"messages": QUESTION} if "prompt" not in settings else {}
+        return start(engine or self.engine(), self.card, GenerationRequest("m", **asked, **settings))
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()

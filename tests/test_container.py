@@ -135,3 +135,15 @@ def test_compose_asks_for_keys_and_keeps_what_is_written() -> None:
     mounted = [volume.split(":")[1] for volume in service["volumes"]]
     assert set(mounted) >= set(json.loads(all_of("VOLUME")[0]))
     assert service["read_only"]
+
+
+def test_compose_builds_the_image_that_the_docs_build() -> None:
+    """One image under one name, with the same torch unless it is told another, and by the same word."""
+    (service,) = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
+    docs = (ROOT / "docs" / "deploy.md").read_text()
+    (argument,) = all_of("ARG")
+    name, _, default = argument.partition("=")
+    assert service["build"]["args"] == {name: f"${{{name}:-{default}}}"}
+    assert f"docker build -t {service['image']} ." in docs
+    assert service["pull_policy"] == "never", "a registry may have some other image of this name"
+    assert f"{name}=https://pypi.org/simple docker compose build" in docs

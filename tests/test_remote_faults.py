@@ -11,14 +11,10 @@ from email.utils import format_datetime
 import pytest
 
 from playground.errors import Cancelled, InternalError, InvalidRequest, ModelLoadFailed, Overloaded
-from playground.remote import Limits, RemoteEngine
 from playground.remote.hearing import NO_SCORES, NO_USAGE
-from playground.types import Delta, GenerationRequest, Message, ModelCard, Progress, Sampling
-from tests.drive import PATIENCE, Running, Watch, free_port, start, wait_for
-from tests.far import END, Asked, Far, event, far_server, said, used
-
-QUESTION = (Message("user", "Hi"),)
-LIMITS = Limits(connect=2, first_token=PATIENCE, next_token=PATIENCE, tail=0.2)
+from playground.types import Delta, GenerationRequest, Progress, Sampling
+from tests.drive import PATIENCE, Watch, free_port, start, wait_for
+from tests.far import END, LIMITS, QUESTION, Asked, Far, House, event, far_server, said, streams, used
 
 
 @pytest.fixture
@@ -27,43 +23,11 @@ def far() -> Iterator[Far]:
         yield running
 
 
-class House:
-    """Engines over one scripted server, closed at the end."""
-
-    def __init__(self, far: Far) -> None:
-        self.far = far
-        self.card = ModelCard("m", "m", "base", "m", endpoint=far.url)
-        self._engines: list[RemoteEngine] = []
-
-    def engine(self, limits: Limits = LIMITS, card: ModelCard | None = None, **environ: str) -> RemoteEngine:
-        self._engines.append(RemoteEngine(card or self.card, environ, limits))
-        return self._engines[-1]
-
-    def ask(self, engine: RemoteEngine | None = None, **settings) -> Running:
-        asked = {"messages": QUESTION} if "prompt" not in settings else {}
-        return start(engine or self.engine(), self.card, GenerationRequest("m", **asked, **settings))
-
-    def close(self) -> None:
-        for engine in self._engines:
-            engine.close()
-
-
 @pytest.fixture
 def house(far: Far) -> Iterator[House]:
     built = House(far)
     yield built
     built.close()
-
-
-def streams(*parts: str):
-    """A script that sends these parts, then hangs up."""
-
-    def script(asked: Asked) -> None:
-        asked.begin()
-        for part in parts:
-            asked.send(part)
-
-    return script
 
 
 WELL = streams(said("Good"), said(" day"), said(finish="stop"), used(5, 3), END)

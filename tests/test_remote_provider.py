@@ -103,6 +103,28 @@ def test_a_cancelled_answer_closes_its_connection(far, engine):
     assert isinstance(running.error(), Cancelled)
 
 
+def test_an_answer_that_never_ends_is_cut_off(far, engine):
+    def script(asked: Asked) -> None:
+        asked.begin()
+        asked.send_until_hung_up(said("tick "))
+
+    far.answer(script)
+    assert ask(engine, sampling=Sampling(max_tokens=20)).answer().finish.reason == "length"
+
+
+def test_a_line_that_never_ends_is_the_providers_fault(far, engine):
+    def script(asked: Asked) -> None:
+        assert asked.headers["accept-encoding"] == "identity"
+        asked.begin()
+        asked.send("data: ")
+        asked.send_until_hung_up("x" * 2**20)
+
+    far.answer(script)
+    error = ask(engine).error()
+    assert isinstance(error, InternalError)
+    assert "it sent more than 16 MiB in one line" in error.message
+
+
 def test_raw_text_is_refused(far, engine):
     error = ask(engine, prompt="x").error()
     assert isinstance(error, InvalidRequest)

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,6 +21,7 @@ from playground.remote.asking import Dialect, call_for, require_askable
 from playground.remote.connecting import server_of
 from playground.remote.failing import wait_before_retry
 from playground.remote.hearing import Hearing
+from playground.remote.limits import Limits
 from playground.remote.server import Garbled, Lost, Refusal
 from playground.types import Finish, GenerationRequest, Job, LoadWatch, ModelCard, Progress
 
@@ -32,23 +32,6 @@ LISTING_SECONDS = 10.0
 """So long a server may take to list its models; the first request decides where it takes longer."""
 CANCEL_SECONDS = 0.05
 """So often a job is asked whether it was cancelled: a thread's flag wakes no event loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a server may take, in seconds, and how often it is asked.
-
-    A machine that is there accepts a connection within milliseconds, `connect` leaves room for a slow name server.
-    The `first_token` may have to wait for a long prompt, a full queue or an endpoint that starts from nothing.
-    Between two tokens there is one step of a batch, and `next_token` is hundreds of slow ones. What follows an
-    answer's end, its usage, is worth `tail` and no more.
-    """
-
-    connect: float = 10.0
-    first_token: float = 600.0
-    next_token: float = 60.0
-    tail: float = 5.0
-    num_tries: int = 3
 
 
 class RemoteEngine:
@@ -208,26 +191,31 @@ class RemoteEngine:
         call = call_for(job.card, job.request, dialect)
         job.emit(Progress("prefill", None, f"asked {self._place.name}"))
         now = self._loop.time
-        limit = asyncio.timeout(self._limits.first_token)
+        latest = now() + self._limits.whole
+        limit = asyncio.timeout_at(min(latest, now() + self._limits.first_token))
         try:
             async with limit, aclosing(self._server.chunks(call)) as chunks:
                 async for chunk in chunks:
-                    if _heard(hearing, chunk):
-                        limit.reschedule(now() + self._limits.next_token)
+                    said_more = _heard(hearing, chunk)
                     if hearing.cut:
                         return
-                    if hearing.over:
-                        limit.reschedule(now() + self._limits.tail)
-        except (TimeoutError, Lost):
+                    if said_more:
+                        patience = self._limits.tail if hearing.over else self._limits.next_token
+                        limit.reschedule(min(latest, now() + patience))
+        except (TimeoutError, Refusal, Lost, Garbled):
             if hearing.over:
                 return
             if not limit.expired():
                 raise
-            raise self._too_slow(job.card, hearing.spoke) from None
+            raise self._too_slow(job.card, hearing.spoke, now() >= latest) from None
         if not hearing.over:
             raise Garbled("its stream ended without saying how the answer ended")
 
-    def _too_slow(self, card: ModelCard, spoke: bool) -> PlaygroundError:
+    def _too_slow(self, card: ModelCard, spoke: bool, whole: bool) -> PlaygroundError:
+        if whole:
+            return InternalError(
+                f"{self._place.name} was not done after {self._limits.whole:g} s: ask for fewer tokens"
+            )
         if spoke:
             return InternalError(f"{self._place.name} said nothing more for {self._limits.next_token:g} s")
         return ModelLoadFailed(f"{card.id}: {self._place.name} said nothing for {self._limits.first_token:g} s")

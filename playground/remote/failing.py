@@ -55,6 +55,8 @@ class Place:
         if status is None:
             return InternalError(f"{self.name} broke the answer off{words}")
         said = f"{self.name} answered {status}{words}"
+        if 300 <= status < 400:
+            return ModelLoadFailed(f"{card.id}: {said}. It points elsewhere: endpoint must be the address that answers")
         if status in (400, 413, 422):
             return InvalidRequest(said, param=refusal.param)
         if status in (401, 403):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from playground.errors import InternalError, InvalidRequest
+from playground.remote.allowance import Allowance
 from playground.remote.asking import scores_prompt
 from playground.remote.scores import Pieces, chat_scores, text_scores
 from playground.text import StopMatcher
@@ -37,6 +38,10 @@ NO_USAGE = (
     "The server did not say how many tokens there were: the prompt's are not known, and 0 stands for them; the "
     "answer's are counted as they came, a piece of text for one."
 )
+BEYOND = (
+    "The server wrote on beyond max_tokens, so the connection was closed. Where it gives no scores, a token cannot be "
+    "told from its text, so the cut is not exact."
+)
 NO_SCORES = "The server gave no log-probabilities."
 
 
@@ -53,7 +58,8 @@ class Hearing:
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._end: TokenLogprob | None = None
-        self._num_pieces = self._num_scored = 0
+        self._allowance = Allowance(job.request.sampling.max_tokens)
+        self._beyond = False
         self._sent_at = time.perf_counter()
         self._first_at: float | None = None
         self._last_at: float | None = None
@@ -71,33 +77,33 @@ class Hearing:
 
     @property
     def cut(self) -> bool:
-        """Whether a stop string was met that the server writes beyond."""
-        return self._matcher.stopped
+        """Whether the answer ended where the server may write on: at a stop string, or at max_tokens."""
+        return self._matcher.stopped or self._beyond
 
     def hear(self, chunk: Any) -> bool:
-        """Takes one chunk; True where it brought more of the answer. Raises `InternalError` for an answer that its
-        server broke off, `InvalidRequest` where it does not send the prompt back, and whatever a chunk of no known
-        shape leads to."""
-        if getattr(chunk, "usage", None) is not None:
-            self._usage = Usage(int(chunk.usage.prompt_tokens), int(chunk.usage.completion_tokens))
-        if not chunk.choices:
+        """Takes one chunk; True where it brought more of the answer, or its end. Raises `InternalError` for an answer
+        that its server broke off, `InvalidRequest` where it does not send the prompt back, and whatever a chunk of no
+        known shape leads to."""
+        self._usage = _usage_of(chunk) or self._usage
+        if self.over or not chunk.choices:
             return False
         choice = chunk.choices[0]
         deltas = list(self._chat(choice) if self._request.messages else self._completion(choice))
         for delta in deltas:
             self._say(delta)
-        if choice.finish_reason is not None and not self._matcher.stopped:
+        if choice.finish_reason is not None and not self.cut:
             self._end_with(choice.finish_reason)
-        return bool(deltas)
+        return bool(deltas) or self.over
 
     def finish(self) -> Finish:
         """The last event, once the answer is over."""
         assert self._reason is not None, "a stream that just ends is an error"
-        usage = self._usage or Usage(0, self._num_scored or self._num_pieces)
+        usage = self._usage or Usage(0, self._allowance.num_tokens)
         wanted_scores = self._request.sampling.logprobs is not None and self._request.sampling.max_tokens > 0
         notes = (
             *((NO_USAGE,) if self._usage is None else ()),
-            *((NO_SCORES,) if wanted_scores and self._num_pieces and not self._num_scored else ()),
+            *((NO_SCORES,) if wanted_scores and self._allowance.has_text and not self._allowance.num_scored else ()),
+            *((BEYOND,) if self._beyond else ()),
         )
         seed = self._request.sampling.seed
         return Finish(self._reason, usage, self._timing(), "remote", seed, False, notes, self._end)
@@ -136,9 +142,13 @@ class Hearing:
         return Delta(text, (), False, scored)
 
     def _say(self, delta: Delta) -> None:
+        if self.cut:
+            return
         self._began()
-        self._num_pieces += bool(delta.text)
-        self._num_scored += len(delta.logprobs)
+        if not self._allowance.take(delta.text, len(delta.logprobs)):
+            self._beyond = True
+            self._close("length")
+            return
         text = delta.text if delta.thinking else self._matcher.push(delta.text)
         if text or delta.logprobs:
             self._emit(Delta(text, (), delta.thinking, delta.logprobs))
@@ -155,9 +165,12 @@ class Hearing:
             raise InternalError(f"the server broke the answer off: its finish_reason is {word!r}")
         if self._prompt is not None and not self._prompt.whole:
             raise _no_echo()
+        self._close(REASONS[word])
+
+    def _close(self, reason: FinishReason) -> None:
         if rest := self._matcher.flush():
             self._emit(Delta(rest))
-        self._reason = REASONS[word]
+        self._reason = reason
 
     def _timing(self) -> Timing:
         job, now = self._job, time.perf_counter()
@@ -207,6 +220,15 @@ class _Prompt:
             raise _no_echo()
         pieces, scores = zip(*self._scored, strict=True)
         return Echo(self._prompt, (), pieces, scores)
+
+
+def _usage_of(chunk: Any) -> Usage | None:
+    """A chunk's usage; None where it has none, or one that says nothing."""
+    usage = getattr(chunk, "usage", None)
+    num_prompt, num_completion = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    if isinstance(num_prompt, int) and isinstance(num_completion, int):
+        return Usage(num_prompt, num_completion)
+    return None
 
 
 def _no_echo() -> InvalidRequest:

@@ -10,6 +10,7 @@ from typing import Any
 import openai
 
 from playground.remote.asking import Call
+from playground.remote.bounded import bounded
 from playground.remote.server import Chunks, Garbled, Lost, Refusal, cause_of, param_of, retry_after, shown, words_of
 
 
@@ -24,7 +25,11 @@ class OpenAIServer:
             self._headers["Authorization"] = openai.Omit()
         # Answers may take any time, which the engine watches; the SDK asks once, since the engine asks again.
         timeout = openai.Timeout(None, connect=connect_seconds)
-        self._client = openai.AsyncOpenAI(base_url=address, api_key=key or "none", max_retries=0, timeout=timeout)
+        # An address that points elsewhere is told and not followed: what is asked goes where the catalog says.
+        client = bounded(openai.DefaultAsyncHttpxClient(follow_redirects=False))
+        self._client = openai.AsyncOpenAI(
+            base_url=address, api_key=key or "none", max_retries=0, timeout=timeout, http_client=client
+        )
 
     async def model_ids(self) -> list[str]:
         try:
@@ -60,6 +65,7 @@ class OpenAIServer:
         await self._client.close()
 
     def _refusal(self, error: openai.APIStatusError) -> Refusal:
-        words = words_of(error.body) or error.response.text
+        there = error.response.headers.get("location", "") if error.response.is_redirect else ""
+        words = there or words_of(error.body) or error.response.text
         waits = retry_after(error.response.headers)
         return Refusal(error.status_code, shown(words, self._key), param_of(error.body), waits)

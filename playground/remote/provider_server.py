@@ -14,7 +14,17 @@ from huggingface_hub import AsyncInferenceClient
 from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, TextGenerationError
 
 from playground.remote.asking import Call
+from playground.remote.bounded import bounded
 from playground.remote.server import Chunks, Garbled, Lost, Refusal, cause_of, param_of, retry_after, shown, words_of
+
+
+class _BoundedClient(AsyncInferenceClient):
+    """What it is sent has a limit."""
+
+    async def _get_async_client(self) -> httpx2.AsyncClient:
+        if self._async_client is None:
+            bounded(await super()._get_async_client())
+        return await super()._get_async_client()
 
 
 class ProviderServer:
@@ -36,7 +46,7 @@ class ProviderServer:
         limit = fields.pop("max_completion_tokens", None)
         extra = {**call.extra, **({"max_completion_tokens": limit} if limit else {})}
         try:
-            async with AsyncInferenceClient(provider=provider, api_key=self._token, timeout=timeout) as client:
+            async with _BoundedClient(provider=provider, api_key=self._token, timeout=timeout) as client:
                 stream: Any = await client.chat_completion(**fields, stream=True, extra_body=extra or None)
                 async with aclosing(stream):
                     async for chunk in stream:
