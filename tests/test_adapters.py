@@ -270,7 +270,7 @@ CONFIGURED: list[tuple[dict[str, Any], str]] = [
     ({"r": "4"}, "cannot be read"),
     ({"target_modules": ["q_proj"]}, "no place"),
     ({"target_modules": ["nothing"]}, "cannot be read"),
-    ({"target_modules": "(", "peft_type": "LORA"}, "cannot be read"),
+    ({"target_modules": "(", "peft_type": "LORA"}, "is no regular expression"),
     ({"peft_type": "IA3"}, "only LORA"),
     ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens"),
     ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication"),
@@ -284,6 +284,39 @@ def test_configurations_that_do_not_go_with_the_file_are_refused(
     folder = tiny.save_adapter("llama", llama, tmp_path / "a")
     change_config(folder, **changes)
     with pytest.raises(ModelLoadFailed, match=reason):
+        read_adapter(folder, base.model, "tiny/llama")
+
+
+_SLOW = r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)\1\2\3[^a-z]"
+HOSTILE = [
+    ({"target_modules": _SLOW}, "takes more than 2 s to match"),
+    ({"exclude_modules": _SLOW}, "takes more than 2 s to match"),
+    ({"rank_pattern": {_SLOW: 2}}, "takes more than 2 s to match"),
+    ({"alpha_pattern": {_SLOW: 2}}, "takes more than 2 s to match"),
+    # Python's own engine would take longer than anybody lives.
+    ({"target_modules": "^(([a-z_.0-9])+)+$X"}, "No `target_modules` passed"),
+    ({"target_modules": "(.{9999}){9999}"}, "the least counts of its repeats"),
+    ({"target_modules": "(q_proj"}, "is no regular expression"),
+    ({"modules_to_save": ["(([a-z_.0-9])+)+X"]}, "must be a plain name"),
+    ({"layers_pattern": "(([a-z_.0-9])+)+X", "layers_to_transform": [0]}, "must be a plain name"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), HOSTILE)
+def test_a_pattern_that_would_hang_the_program_is_refused(
+    base: weights.Base, llama: Path, tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    folder = tiny.save_adapter("llama", llama, tmp_path / "adapter")
+    change_config(folder, **changes)
+    with pytest.raises(ModelLoadFailed, match=reason):
+        read_adapter(folder, base.model, "tiny/llama")
+
+
+def test_a_rank_in_the_configuration_takes_no_memory(base: weights.Base, llama: Path, tmp_path: Path) -> None:
+    """Of a rank of a billion, the tensors that peft would make take terabytes."""
+    folder = tiny.save_adapter("llama", llama, tmp_path / "adapter")
+    change_config(folder, r=10**9)
+    with pytest.raises(ModelLoadFailed, match=r"lora_A.weight is \[4, \d+\] and would be \[1000000000, \d+\]"):
         read_adapter(folder, base.model, "tiny/llama")
 
 

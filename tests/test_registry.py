@@ -487,6 +487,25 @@ def test_a_pinned_model_stays_and_others_make_room() -> None:
     assert loader.closed == ["b", "a"]
 
 
+def test_a_pinned_base_stays_when_its_last_fine_tune_leaves() -> None:
+    loader = ScriptedLoader()
+    registry = make(loader)
+    registry.pin(base("a"), pinned=True)
+    for leave in (registry.unload, registry.forget):
+        one = Asked(registry, tune("t", "a"))
+        one.engine()
+        one.lease.release()
+        leave(tune("t", "a"))
+        wait_for(lambda: registry.usage(tune("t", "a")).memory_bytes == 0)
+    assert loader.closed == []
+    registry.pin(base("a"), pinned=False)
+    one = Asked(registry, tune("t", "a"))
+    one.engine()
+    one.lease.release()
+    registry.unload(tune("t", "a"))
+    wait_for(lambda: loader.closed == ["a"])
+
+
 def test_usage_says_who_uses_a_model_and_what_it_takes() -> None:
     loader = ScriptedLoader(gates={"a": threading.Event()})
     registry = make(loader)

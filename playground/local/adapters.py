@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
-from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
 from playground.errors import ModelLoadFailed
+from playground.local.adapter_names import BadPattern, exactly, spelled_out
 from playground.local.lora import Adapter, Factors
 from playground.local.quantized import weight_of, without_quantization
 
@@ -96,6 +96,10 @@ def _read(folder: Path, model: Any, base_id: str) -> Adapter:
     content = _read_file(folder)
     found = _tensors_in(folder, content)
     naming = naming_of(found, model)
+    try:
+        config = spelled_out(config, (naming.back(name) for name, _ in model.named_modules()))
+    except BadPattern as error:
+        raise _refuse(folder, str(error)) from error
     _check_fit(folder, base_id, found, _expected(config, model, naming))
     tensors = _without_copies({naming.of(name): tensor for name, tensor in found.items()}, model)
     scalings = {
@@ -118,10 +122,10 @@ def _hash_of(content: bytes) -> str:
 
 
 def scaling_of(config: LoraConfig, module: str) -> float:
-    """What a module's low-rank product is multiplied by: alpha / rank, or / sqrt(rank) for rslora."""
+    """What a module's low-rank product is multiplied by: alpha / rank, or / sqrt(rank) for rslora. `config` must be
+    spelled out."""
     ranks, alphas = config.rank_pattern or {}, config.alpha_pattern or {}
-    rank = ranks.get(get_pattern_key(list(ranks), module), config.r)
-    alpha = alphas.get(get_pattern_key(list(alphas), module), config.lora_alpha)
+    rank, alpha = ranks.get(exactly(module), config.r), alphas.get(exactly(module), config.lora_alpha)
     return alpha / (rank**0.5 if config.use_rslora else rank)
 
 
@@ -184,7 +188,8 @@ def _expected(config: LoraConfig, model: Any, naming: _Naming) -> dict[str, torc
     config = copy.deepcopy(config)
     config.task_type = None
     config.init_lora_weights = False
-    with warnings.catch_warnings():
+    # No memory for the adapter's own tensors either: they would be as large as the configuration says.
+    with warnings.catch_warnings(), torch.device("meta"):
         # What peft warns of is compared exactly right after this.
         warnings.simplefilter("ignore")
         wrapped = PeftModel(_renamed(_without_weights(model), naming), config)

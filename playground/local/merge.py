@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from torch import nn
 
 from playground.errors import ModelLoadFailed
+from playground.local.adapter_names import exactly
 from playground.local.adapters import PREFIX, owner_of
 from playground.local.lora import Adapter
 
@@ -85,15 +86,11 @@ def _explicit(adapter: Adapter) -> LoraConfig:
     config.target_modules = {*ranks, *embeddings}
     config.layers_to_transform = config.exclude_modules = None
     roots = {name: rank**0.5 if config.use_rslora else rank for name, rank in ranks.items()}
-    config.rank_pattern = (config.rank_pattern or {}) | {_exactly(name): rank for name, rank in ranks.items()}
+    config.rank_pattern = (config.rank_pattern or {}) | {exactly(name): rank for name, rank in ranks.items()}
     config.alpha_pattern = (config.alpha_pattern or {}) | {
-        _exactly(name): adapter.scalings[name] * root for name, root in roots.items()
+        exactly(name): adapter.scalings[name] * root for name, root in roots.items()
     }
     return config
-
-
-def _exactly(name: str) -> str:
-    return name.replace(".", r"\.")
 
 
 def _to_copy(model: nn.Module, names: Iterable[str]) -> list[nn.Module]:

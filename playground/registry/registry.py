@@ -219,8 +219,9 @@ class Registry:
     def _let_leave(self, slot: Slot, card: ModelCard) -> None:
         self._room.forget(slot, card)
         with self._changed:
-            # A base that nobody asked for by itself was there for its fine-tunes alone.
-            unused = slot.engine is not None and not (slot.prepared or slot.held or slot.waiting or slot.leaving)
+            # A base that nobody asked for by itself, or pinned, was there for its fine-tunes alone.
+            wanted = slot.prepared or slot.held or slot.waiting or slot.leaving or slot.pinned
+            unused = slot.engine is not None and not wanted
             closing = self._room.begin_closing(slot) if unused else None
         if closing is not None:
             closing()

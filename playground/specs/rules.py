@@ -6,27 +6,22 @@ Pure text in, a reason or nothing out. Knows neither specs nor cases.
 from __future__ import annotations
 
 import json
-import re
-from math import prod
 from typing import Literal, NoReturn, get_args
 from unicodedata import normalize
 
 import regex
+
+from playground.patterns import pattern_problem
 
 AssertionKind = Literal["contains", "not-contains", "matches", "max-length", "min-length", "is-json"]
 KINDS: tuple[AssertionKind, ...] = get_args(AssertionKind)
 
 MATCH_SECONDS = 1.0
 """So long one pattern may look at one answer, in processor time of the whole process."""
-MAX_PATTERN_CHARS = 10_000
-MAX_REPEATS = 100_000
-"""Compiling writes a counted repeat out, and one within another many times over: `(.{9999}){9999}` would take hours."""
 
 _UNSPACED = ("Han", "Hiragana", "Katakana", "Hangul", "Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 _SPACED = "[^\\W" + "".join(rf"\p{{scx={script}}}" for script in _UNSPACED) + "]"
 """A letter, digit or mark of a script that parts words by spaces."""
-
-_COUNT = re.compile(r"\{\s*(\d+)")
 
 
 def folded(text: str) -> str:
@@ -68,7 +63,7 @@ def argument_problem(kind: AssertionKind, argument: str) -> str | None:
         return "is-json takes no argument" if argument else None
     if not argument:
         return f"{kind} needs a text after the colon"
-    return _pattern_problem(argument) if kind == "matches" else None
+    return pattern_problem(argument) if kind == "matches" else None
 
 
 def failure(kind: AssertionKind, argument: str, answer: str) -> str | None:
@@ -102,15 +97,3 @@ def _match_failure(pattern: str, answer: str) -> str | None:
     except MemoryError:
         return "the pattern took too much memory on this answer and was given up: make it simpler"
     return None if found else "nothing in the answer matches"
-
-
-def _pattern_problem(pattern: str) -> str | None:
-    if len(pattern) > MAX_PATTERN_CHARS:
-        return f"a pattern may have {MAX_PATTERN_CHARS:,} characters, this one has {len(pattern):,}"
-    if prod(max(1, int(count[:7])) for count in _COUNT.findall(pattern)) > MAX_REPEATS:
-        return f"the least counts of its repeats may come to {MAX_REPEATS:,}, multiplied with each other"
-    try:
-        regex.compile(pattern)
-    except (regex.error, ValueError, RecursionError, OverflowError) as error:
-        return f"is no regular expression: {error}"
-    return None
