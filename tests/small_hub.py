@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         wanted, whole = self.headers.get("Range"), len(data)
         data = data[: self.server.most] if with_body else data
         ranged = wanted is not None and self.server.knows_ranges
-        first, _, last = wanted.removeprefix("bytes=").partition("-") if ranged else ("0", "-", "")
+        first, _, last = (wanted or "").removeprefix("bytes=").partition("-") if ranged else ("0", "-", "")
         first, data = int(first), data[: int(last) + 1] if last else data
         self.send_response(206 if ranged else 200)
         if ranged:
