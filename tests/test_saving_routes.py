@@ -61,27 +61,58 @@ def test_a_merge_is_saved_and_is_a_model(house: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "param", "told"),
     [
-        ({"model": LLAMA, "folder": "{new}"}, 200, None, "only a fine-tuned model has an adapter"),
+        ({"model": LLAMA, "folder": "{new}"}, 400, "model", "only a fine-tuned model has an adapter"),
         ({"model": TUNED, "folder": "relative"}, 400, "folder", "it must be a whole path"),
+        ({"model": TUNED, "folder": "~nosuchuser/x"}, 400, "folder", "it must be a whole path"),
+        ({"model": TUNED, "folder": "{new}\0"}, 400, "folder", "no path has a NUL"),
         ({"model": "no/such", "folder": "{new}"}, 404, "model", "There is no model"),
-        ({"model": TUNED, "folder": "{old}"}, 200, None, "folder"),
+        ({"model": TUNED, "folder": "{old}"}, 400, "folder", "it exists, and nothing is written over"),
+        ({"model": TUNED, "folder": "{new}/below"}, 400, "folder", "must be a folder that can be written to"),
+        ({"model": TUNED, "folder": "/"}, 400, "folder", "it exists"),
         ({"model": TUNED}, 400, "folder", "folder"),
     ],
 )
-def test_what_cannot_be_saved_says_why(
-    house: Server, tmp_path: Path, body: dict[str, str], status: int, param: str | None, told: str
+def test_what_cannot_be_saved_is_refused_at_once(
+    house: Server, tmp_path: Path, body: dict[str, str], status: int, param: str, told: str
 ) -> None:
     (tmp_path / "old").mkdir()
     places = {"new": str(tmp_path / "new"), "old": str(tmp_path / "old")}
     reply = house.post(MERGES, {name: value.format(**places) for name, value in body.items()})
-    assert reply.status == status
-    if status == 200:
-        wait_for(lambda: works(house)[0]["state"] == "failed")
-        assert told in works(house)[0]["error"]
-    else:
-        assert reply.error()["param"] == param
-        assert told in reply.error()["message"]
+    assert reply.status == status, reply.body
+    assert reply.error()["param"] == param
+    assert told in reply.error()["message"]
+    assert works(house) == []
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        ({"folder": "relative"}, "folder", "it must be a whole path"),
+        ({"folder": "{none}"}, "folder", "only a merge that was saved here"),
+        ({"repo": "noslash"}, "repo", "'noslash' is not allowed: it must be owner/name"),
+        ({"repo": "me/.."}, "repo", "'me/..' is not allowed"),
+        ({"token": "hf_two words"}, "token", "it must be one word"),
+    ],
+)
+def test_what_cannot_be_pushed_is_refused_at_once(
+    house: Server, tmp_path: Path, body: dict[str, str], param: str, told: str
+) -> None:
+    sound = {"folder": str(merge_in(tmp_path / "merged")), "repo": "me/merged", "token": "hf_secret"}
+    asked = sound | {name: value.format(none=tmp_path) for name, value in body.items()}
+    reply = house.post(f"{MERGES}/push", asked)
+    assert reply.status == 400, reply.body
+    assert reply.error()["param"] == param
+    assert told in reply.error()["message"]
+    assert "two words" not in reply.error()["message"]
+    assert works(house) == []
+
+
+def merge_in(place: Path) -> Path:
+    """A folder that says of itself that it holds a saved merge."""
+    place.mkdir()
+    (place / "README.md").write_text(hub.written({"tags": [hub.MARK]}, "# A merge\n"))
+    return place
 
 
 def test_a_push_goes_with_the_persons_token_which_is_told_to_nobody(
@@ -99,7 +130,7 @@ def test_a_push_goes_with_the_persons_token_which_is_told_to_nobody(
         return f"https://hub.example/{repo}"
 
     monkeypatch.setattr(hub, "push", push)
-    body = {"folder": str(tmp_path), "repo": "me/merged", "token": "hf_secret"}
+    body = {"folder": str(merge_in(tmp_path / "merged")), "repo": "me/merged", "token": "hf_secret"}
     assert house.post(f"{MERGES}/push", body).status == 200
     wait_for(lambda: works(house)[0]["progress"]["fraction"] == 0.5)
     assert house.post(f"{MERGES}/push", body).error()["param"] == "target"
