@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from playground import hub
 from playground.errors import SaveFailed
+from playground.local import saving
 from playground.types import LoadWatch, Progress
 from tests.browser import Person
 from tests.drive import wait_for
@@ -175,4 +176,40 @@ def test_a_merge_is_saved_in_the_page(visit: Visit, house: Server, tmp_path: Pat
     expect(work).to_contain_text("logits differ by at most")
     work.get_by_role("button", name="Push to the Hub").click()
     expect(panel.get_by_label("Token, kept nowhere")).to_have_attribute("type", "password")
+    panel.get_by_label("Repo").fill("noslash")
+    panel.get_by_label("Token, kept nowhere").fill("hf_secret")
+    panel.get_by_role("button", name="Push", exact=True).click()
+    expect(panel.get_by_role("alert")).to_contain_text("it must be owner/name")
+    expect(panel.get_by_label("Repo")).to_have_value("noslash")
+    expect(panel.get_by_label("Token, kept nowhere")).to_have_value("hf_secret")
+    boxes = panel.bounding_box(), models.tab.locator(".pg-works").bounding_box()
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"] + 8
+    models.page.goto("about:blank")
+
+
+def test_a_merge_that_fails_names_its_model_and_is_put_away(
+    visit: Visit, house: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SaveFailed("its disk has 0.00 GB free")
+
+    monkeypatch.setattr(saving, "save", full)
+    models = Models(visit(house.url + "/"), house)
+    models.do(TUNED, "Save merged")
+    panel = models.tab.locator(".pg-merges .pg-add-panel")
+    place = str(tmp_path / "merged")
+    panel.get_by_label("Folder").fill(place)
+    panel.get_by_role("button", name="Save").click()
+    work = models.tab.locator(".pg-works li")
+    expect(work).to_contain_text(f"{TUNED} was not saved in {place}: its disk has 0.00 GB free")
+    work.get_by_role("button", name="Try again").click()
+    expect(panel.get_by_label("Folder")).to_have_value(place)
+    work.get_by_role("button", name="Dismiss").click()
+    expect(work).to_have_count(0)
+    monkeypatch.undo()
+    panel.get_by_role("button", name="Save").click()
+    expect(work).to_have_count(1)
+    expect(work).to_contain_text("Saved in")
     models.page.goto("about:blank")

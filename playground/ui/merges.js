@@ -12,7 +12,7 @@ Object.assign(playground, (() => {
     const [doing, done] = VERBS[kind];
     const what = kind === "save" ? `${source}, merged` : source;
     if (state === "running") return `${doing} ${what}: ${progress.stage}${progress.fraction == null ? "…" : ` ${Math.floor(100 * progress.fraction)}%`}`;
-    if (state === "failed") return `${what} was not ${kind === "save" ? "saved in" : "pushed to"} ${target}: ${error}`;
+    if (state === "failed") return `${source} was not ${kind === "save" ? "saved in" : "pushed to"} ${target}: ${error}`;
     if (state === "cancelled") return `Given up: ${what} to ${target}`;
     return kind === "save" ? `${done} in ${target}, ${size(bytes)}` : `${done}: ${address}`;
   }
