@@ -69,6 +69,10 @@ class Engines:
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         return 0 if base.is_remote else self.local().size_bytes(base, watch)
 
+    def device_of(self, base: ModelCard) -> str | None:
+        """What only torch knows is not known until something else has had it imported."""
+        return None if base.is_remote or self._local is None else self._local.device_of(base)
+
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         if base.is_remote:
             # OpenAI's SDK takes a second to import, and most catalogs need none of it.

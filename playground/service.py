@@ -251,6 +251,10 @@ class Playground:
             async for item in items:
                 yield item
 
+    def require_tune(self, model_id: str, caller: Caller = ANYBODY) -> None:
+        """Raises what asking for a fine-tune's adapter would raise before it is loaded."""
+        self._runnable_tune(model_id, caller)
+
     def require_runnable(self, model_id: str, caller: Caller = ANYBODY) -> None:
         """Raises what a request for this model would raise before it is loaded."""
         self._runnable(model_id, caller)
@@ -339,14 +343,28 @@ class Playground:
             return None
         base = self._catalog.base_of(card)
         repo = (card.adapter, card.adapter_revision) if card.adapter else (base.source, base.revision)
-        folder = hub.folder_on_disk(*repo)
-        try:
-            tensors = hub.tensors_in(folder) if folder else self._download_sizes.tensors(*repo)
-        except ModelLoadFailed:
-            return None
+        tensors = self._tensors(*repo)
         if tensors is None:
             return None
         return sum(tensor.num_bytes for tensor in tensors) if card.adapter else hub.memory_bytes(tensors, base.dtype)
+
+    def dtype(self, card: ModelCard) -> str | None:
+        """In what a model's weights, a fine-tune's base, will be kept; None where that cannot be told yet."""
+        if card.problem is not None:
+            return None
+        base = self._catalog.base_of(card)
+        if base.dtype is not None or base.is_remote:
+            return base.dtype
+        tensors = self._tensors(base.source, base.revision)
+        return None if tensors is None else hub.dtype_of(tensors)
+
+    def _tensors(self, source: str, revision: str | None) -> tuple[hub.Tensor, ...] | None:
+        """What the files on this disk hold, or those on the Hub; None where that cannot be told, or not yet."""
+        folder = hub.folder_on_disk(source, revision)
+        try:
+            return hub.tensors_in(folder) if folder else self._download_sizes.tensors(source, revision)
+        except ModelLoadFailed:
+            return None
 
     def _template(self, card: ModelCard, folder: Path | None) -> str | None:
         own = hub.folder_on_disk(card.adapter, card.adapter_revision) if card.adapter else None

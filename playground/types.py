@@ -403,6 +403,15 @@ class Job:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What most of a model's weights are kept in, such as bfloat16 or int8, and on which device it calculates; None
+    where that is not known, or where another server has it."""
+
+    dtype: str | None = None
+    device: str | None = None
+
+
 class LoadWatch(Protocol):
     """How a loader tells how far it is, and learns that nobody waits any longer."""
 
@@ -452,6 +461,10 @@ class Engine(Protocol):
         """What a model takes now, in bytes: the base without its fine-tunes, nothing where it was not prepared."""
         ...
 
+    def placement(self) -> Placement:
+        """In what the base is kept, and where it and its fine-tunes calculate."""
+        ...
+
     def forget(self, card: ModelCard) -> None:
         """Lets go of a fine-tune's memory; no job of it runs. Nothing where it was not prepared."""
         ...
@@ -466,6 +479,10 @@ class EngineLoader(Protocol):
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         """Memory that loading `base` takes, known before any weight is read (downloads it if need be)."""
+        ...
+
+    def device_of(self, base: ModelCard) -> str | None:
+        """Where `base` will calculate; at once, None where that is not known yet."""
         ...
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:

@@ -81,6 +81,28 @@ def test_what_a_model_takes_is_told_before_it_is_loaded_and_after(house: Server)
     assert tuned["last_used_at"] is not None
 
 
+def test_where_and_in_what_a_model_runs_is_told_before_it_is_loaded_and_after(house: Server) -> None:
+    before = model(house, TUNED)
+    assert (before["dtype"], before["device"]) == ("float32", None), "no device is known until torch is there"
+    house.app.engines.local()
+    assert model(house, TUNED)["device"] == "cpu"
+    load(house, TUNED)
+    for id in (TUNED, LLAMA):
+        assert (model(house, id)["dtype"], model(house, id)["device"]) == ("float32", "cpu")
+
+
+def test_an_entrys_own_dtype_is_told_as_it_is_loaded(folder: Path, tmp_path: Path) -> None:
+    file = folder / "eight.yaml"
+    entries = ["{id: a/int8, path: llama, dtype: int8}", "{id: a/far, endpoint: 'http://127.0.0.1:1/v1'}"]
+    file.write_text("models:\n" + "".join(f"  - {entry}\n" for entry in entries))
+    with serving(file, tmp_path / "home") as house:
+        assert model(house, "a/int8")["dtype"] == "int8"
+        load(house, "a/int8")
+        assert (model(house, "a/int8")["dtype"], model(house, "a/int8")["device"]) == ("int8", "cpu")
+        far = model(house, "a/far")
+        assert (far["dtype"], far["device"], far["memory_bytes"], far.get("size_bytes")) == (None, None, None, None)
+
+
 def test_unloading_returns_the_memory_cycle_after_cycle(house: Server) -> None:
     process, sizes = psutil.Process(), []
     for _ in range(20):
@@ -131,6 +153,7 @@ def test_a_folder_is_added_run_and_removed(house: Server, folder: Path, tmp_path
     assert reply.status == 200, reply.body
     [added] = reply.json()["data"]
     assert (added["base_model"], added["status"], added["removable"]) == (LLAMA, "disk", True)
+    assert not added["uploaded"]
     assert ask(house, "me/support").status == 200
     assert house.post(f"{LIBRARY}/adapters", {"source": str(place), "id": "me/support"}).error()["param"] == "id"
     assert house.send("DELETE", f"{LIBRARY}/adapters?model={quote('me/support')}", None, {}).status == 200
@@ -205,7 +228,7 @@ def test_an_archive_is_added_run_and_removed_with_its_files(house: Server, folde
     reply = upload(house, zipped(tmp_path / "a", files), "support v2.zip")
     assert reply.status == 200, reply.body
     added = reply.json()["data"]
-    assert (added["id"], added["base_model"]) == ("uploads/support-v2", LLAMA)
+    assert (added["id"], added["base_model"], added["uploaded"]) == ("uploads/support-v2", LLAMA, True)
     same = [ask(house, id).json()["choices"][0]["text"] for id in (TUNED, added["id"])]
     assert same[0] == same[1]
     assert upload(house, tmp_path / "a", "support v2.zip").json()["data"]["id"] == "uploads/support-v2-2"

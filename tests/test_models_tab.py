@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.drive import wait_for
 from tests.server import LLAMA, TUNED, Server, save_models, serving
 from tests.test_archive import SOUND, zipped
 
+LIBRARY = "/api/v1/playground/library"
 Visit = Callable[..., Person]
 
 
@@ -33,6 +35,11 @@ class Models:
 
     def row(self, id: str) -> Locator:
         return self.tab.locator(".pg-models > li").filter(has=self.page.get_by_text(id, exact=True))
+
+    def where(self) -> list[tuple[float, float]]:
+        """Top and height of every row, from the list's own top."""
+        told = "rows => rows.map(row => [row.offsetTop - rows[0].offsetTop, row.offsetHeight])"
+        return self.tab.locator(".pg-models > li").evaluate_all(told)
 
     def do(self, id: str, words: str) -> None:
         self.row(id).get_by_role("button", name=words, exact=True).click()
@@ -135,9 +142,10 @@ def test_a_folder_is_added_compared_with_and_removed(models: Models, folder: Pat
     expect(models.person.frame("right").locator('.pg-answer[data-state="done"]')).to_be_visible()
     models.page.get_by_role("tab", name="Models").click()
     models.do("me/support", "Remove")
+    expect(models.row("me/support")).to_contain_text("Its files stay on the disk.")
     models.do("me/support", "Keep")
     models.do("me/support", "Remove")
-    models.do("me/support", "Delete")
+    models.do("me/support", "Remove")
     expect(models.row("me/support")).to_have_count(0)
     assert place.exists()
 
@@ -153,6 +161,95 @@ def test_an_archive_is_sent_and_a_bad_one_refused(models: Models, folder: Path, 
     expect(panel.get_by_role("status")).to_have_text("uploads/mine is added.")
     models.do("uploads/mine", "Load")
     models.expect_state("uploads/mine", "Ready")
+    place = models.server.home / "adapters" / "mine"
+    assert place.exists()
+    models.do("uploads/mine", "Remove")
+    expect(models.row("uploads/mine")).to_contain_text("Its uploaded files are deleted.")
+    models.do("uploads/mine", "Delete")
+    expect(models.row("uploads/mine")).to_have_count(0)
+    assert not place.exists()
+
+
+def test_what_a_model_takes_and_where_it_runs_stands_under_heads(models: Models) -> None:
+    heads = models.tab.get_by_role("columnheader")
+    expect(heads).to_have_text(["Model", "State", "On disk", "In memory", "Runs in", "Use", ""])
+    row = models.row(LLAMA)
+    expect(row.locator(".pg-listed-disk")).to_have_text(re.compile(r"^\d+(\.\d)? [kM]B$"))
+    expect(row.locator(".pg-listed-takes")).to_have_text(re.compile(r"^about \d"))
+    expect(row.locator(".pg-listed-runs")).to_have_text("float32")
+    models.do(LLAMA, "Load")
+    expect(row.locator(".pg-listed-runs")).to_have_text("float32 · cpu")
+    expect(row.locator(".pg-listed-takes")).to_have_text(re.compile(r"^\d"))
+    for column in range(7):
+        lefts = [one.bounding_box() for one in (heads.nth(column), row.locator("> *").nth(column))]
+        assert lefts[0]
+        assert lefts[1]
+        assert lefts[0]["x"] == pytest.approx(lefts[1]["x"], abs=1)
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 390])
+def test_rows_stay_where_they_are_whatever_is_done(models: Models, folder: Path, tmp_path: Path, width: int) -> None:
+    models.page.set_viewport_size({"width": width, "height": 900})
+    place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
+    models.server.post(f"{LIBRARY}/adapters", {"source": str(place), "id": "me/support"})
+    expect(models.row("me/support")).to_be_visible()
+    where = models.where()
+    models.do("me/support", "Load")
+    models.expect_state("me/support", "Ready")
+    assert models.where() == where
+    models.do("me/support", "Pin")
+    models.expect_state("me/support", "Ready · pinned")
+    assert models.where() == where
+    models.do("me/support", "Remove")
+    question = models.row("me/support").locator(".pg-asked")
+    expect(question).to_be_visible()
+    assert models.where() == where
+    box = question.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    for button in ("Remove", "Keep"):
+        expect(models.row("me/support").get_by_role("button", name=button, exact=True)).to_be_in_viewport(ratio=1)
+    sideways = "[...document.querySelectorAll('html, body, .gradio-container, #models, #models *')].filter("
+    sideways += "one => one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== 'inline').length"
+    assert models.page.evaluate(sideways) == 0
+
+
+def test_on_a_phone_a_fine_tune_is_set_in_with_all_that_is_its_own(models: Models) -> None:
+    models.page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+    row = models.row(TUNED)
+    lefts = [row.locator(part).bounding_box() for part in (".pg-listed-name", ".pg-listed-state", "button >> nth=0")]
+    assert len({round(box["x"]) for box in lefts if box}) == 1
+    expect(row.locator(".pg-listed-disk")).to_be_visible()
+    for part, label in (
+        (".pg-listed-disk", "On disk"),
+        (".pg-listed-takes", "In memory"),
+        (".pg-listed-runs", "Runs in"),
+    ):
+        said = row.locator(part).evaluate("node => getComputedStyle(node, '::before').content")
+        assert said == f'"{label}"'
+
+
+def test_what_another_server_answers_is_not_offered_to_this_memory(
+    visit: Visit, models: Models, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.yaml"
+    entry = f"{{id: a/far, endpoint: '{models.server.url}/v1', served_model_name: {LLAMA}}}"
+    file.write_text(f"models:\n  - {entry}\n")
+    with serving(file, tmp_path / "far") as server:
+        person = visit(server.url + "/")
+        person.page.goto(person.url)
+        person.page.get_by_role("tab", name="Models").click()
+        row = person.page.locator(".pg-models > li")
+        expect(row.locator(".pg-listed-state")).to_have_text("Answered elsewhere")
+        expect(row.locator(".pg-listed-disk")).to_have_text("none here")
+        card = server.app.playground.status("a/far", server.app.playground.default_caller).card
+        lease = server.app.registry.lease(card, lambda _: None, lambda _: None)
+        wait_for(lambda: server.app.registry.usage(card).users)
+        expect(row.locator(".pg-listed-use")).to_have_text("1 answer")
+        expect(row.get_by_role("button")).to_have_count(0)
+        lease.release()
+        person.page.goto("about:blank")
 
 
 def test_a_watched_folder_shows_checkpoints_as_they_come(models: Models, folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from playground.errors import InvalidRequest, ModelLoadFailed, PlaygroundError
 from playground.evidence import Rendered
 from playground.registry import Lease, Registry, Usage
-from playground.types import Engine, GenerationRequest, Job, LoadWatch, ModelCard, Progress
+from playground.types import Engine, GenerationRequest, Job, LoadWatch, ModelCard, Placement, Progress
 from tests.drive import PATIENCE, wait_for
 
 
@@ -48,6 +48,9 @@ class ScriptedEngine:
             return self.loader.sizes.get(card.id, 10)
         return self.loader.sizes.get(card.id, 1) if card.id in self.prepared else 0
 
+    def placement(self) -> Placement:
+        return Placement("float32", "cpu")
+
     def forget(self, card: ModelCard) -> None:
         if card.id in self.prepared:
             self.prepared.remove(card.id)
@@ -75,6 +78,9 @@ class ScriptedLoader:
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         return self.sizes.get(base.id, 10)
+
+    def device_of(self, base: ModelCard) -> str | None:
+        return None
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         gate = self.gates.get(base.id)

@@ -59,7 +59,9 @@ class LoadProgress(BaseModel):
 
 class LibraryModel(ListedModel):
     """A model and what it takes. `memory_bytes` is taken now where it is ready, else about what loading it takes;
-    `users` are the accounts of running answers, empty names where nobody signs in."""
+    `dtype` is what most weights of it or of its base are kept in, and `device` where it calculates, both as they are
+    in memory or as they will be, null where that is not known yet; `users` are the accounts of running answers, empty
+    names where nobody signs in. Removing what was `uploaded` deletes its files."""
 
     memory_bytes: int | None
     device: str | None
@@ -70,6 +72,7 @@ class LibraryModel(ListedModel):
     progress: LoadProgress | None
     cancellable: bool
     removable: bool
+    uploaded: bool
     savable: bool
 
 
@@ -143,7 +146,8 @@ MODEL = LibraryModel(
     status="ready",
     memory_bytes=442368,
     dtype="float32",
-    device=None,
+    size_bytes=442368,
+    device="cpu",
     users=["ann"],
     num_waiting=0,
     last_used_at=1785000000.0,
@@ -151,6 +155,7 @@ MODEL = LibraryModel(
     progress=None,
     cancellable=False,
     removable=True,
+    uploaded=False,
     savable=True,
 )
 STATE = LibraryState(

@@ -177,12 +177,13 @@ def _add_archives(router: APIRouter, library: Library) -> None:
 
 
 def _shown(standing: Standing) -> LibraryModel:
-    usage, card = standing.usage, standing.status.card
+    usage = standing.usage
     progress = usage.progress
     return LibraryModel(
-        **listed(standing.status).model_dump(),
+        **listed(standing.status).model_dump(exclude={"dtype"}),
         memory_bytes=standing.memory_bytes,
-        device=card.device,
+        dtype=standing.placement.dtype,
+        device=standing.placement.device,
         users=list(usage.users),
         num_waiting=usage.num_waiting,
         last_used_at=usage.last_used_at,
@@ -192,5 +193,6 @@ def _shown(standing: Standing) -> LibraryModel:
         else None,
         cancellable=standing.is_cancellable,
         removable=standing.is_removable,
+        uploaded=standing.is_uploaded,
         savable=standing.is_savable,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils import validate_repo_id
 
 from playground.errors import InvalidRequest, PlaygroundError, SaveFailed, broken_rule
 from playground.hub.files import MODEL_FILES
@@ -40,12 +41,7 @@ def push(
     `watch.report` raises stops it. Raises `InvalidRequest` for a folder or token that cannot be meant, `SaveFailed`
     with what to do for the rest.
     """
-    if not is_saved_merge(folder):
-        raise broken_rule("folder", str(folder), "only a merge that was saved here is pushed")
-    if not _TOKEN.fullmatch(token):
-        raise InvalidRequest("token: it must be one word, as the Hub shows it", param="token")
-    if not _REPO.fullmatch(repo):
-        raise broken_rule("repo", repo, "it must be owner/name, the owner being an account or organization of the Hub")
+    require_pushable(folder, repo, token)
     endpoint = endpoint or constants.ENDPOINT
     try:
         watch.report(Progress("uploading", 0.0, f"asking the Hub for {repo}"))
@@ -60,6 +56,20 @@ def push(
         # Without its cause: a client's error may quote the headers that it could not send.
         raise SaveFailed(_reason(repo, error, endpoint).replace(token, "…")) from None
     return f"{endpoint}/{repo_id}"
+
+
+def require_pushable(folder: Path, repo: str, token: str) -> None:
+    """Raises `InvalidRequest` for a folder, a repo or a token that cannot be meant; asks the Hub nothing."""
+    if not is_saved_merge(folder):
+        raise broken_rule("folder", str(folder), "only a merge that was saved here is pushed")
+    if not _TOKEN.fullmatch(token):
+        raise InvalidRequest("token: it must be one word, as the Hub shows it", param="token")
+    if not _REPO.fullmatch(repo):
+        raise broken_rule("repo", repo, "it must be owner/name, the owner being an account or organization of the Hub")
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise broken_rule("repo", repo, "it is not a name that the Hub takes") from error
 
 
 def _repo_to_fill(api: HfApi, repo: str, private: bool) -> str:
@@ -107,8 +117,6 @@ def _reason(repo: str, error: Exception, endpoint: str) -> str:
         if status == 429:
             return f"{repo}: the Hub has had too many requests from here: try again later"
         return f"{repo}: the Hub answers with an error ({status}): try again later"
-    if isinstance(error, HFValidationError):
-        return f"repo: {repo!r} is not allowed: it is not a name that the Hub takes"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{repo}: HF_HUB_OFFLINE is set: unset it to push"
     if is_network_trouble(error) or isinstance(error, httpx2.HTTPError):

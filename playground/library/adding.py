@@ -99,14 +99,17 @@ class Adding:
         if not self.may_remove(card, caller):
             raise Forbidden(f"{card.id} was added by somebody else.")
         self._catalog.remove(card.id)
-        folder = Path(card.adapter or "")
-        if folder.parent == Path(os.path.realpath(self._uploads)):
-            shutil.rmtree(folder, ignore_errors=True)
+        if self.was_uploaded(card):
+            shutil.rmtree(card.adapter or "", ignore_errors=True)
 
     def may_remove(self, card: ModelCard, caller: Caller) -> bool:
         """Whether `remove` would."""
         own = caller.everything or (card.owner is not None and card.owner in (caller.account, caller.org))
         return own and self._catalog.was_added(card.id)
+
+    def was_uploaded(self, card: ModelCard) -> bool:
+        """Whether its files came here as an archive, and go when it is removed."""
+        return Path(card.adapter or "").parent == Path(os.path.realpath(self._uploads))
 
     def watched(self, caller: Caller) -> list[str]:
         """The folders that were added to be watched, for whoever may change that."""

@@ -12,20 +12,22 @@ from playground.library.adding import Adding, require_manager
 from playground.library.saving import Saving
 from playground.registry import Lease, Registry, Usage
 from playground.service import Playground
-from playground.types import Caller, ModelCard, ModelStatus
+from playground.types import Caller, ModelCard, ModelStatus, Placement
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One model. `memory_bytes` is what it takes, or about what it will; `is_cancellable` says that this program loads
-    it because somebody asked for just that; `is_removable` that this caller may take it out of the catalog;
-    `is_savable` that it can be written as a merge."""
+    """One model. `placement` and `memory_bytes` are as they are in memory, or about as they will be; `is_cancellable`
+    says that this program loads it because somebody asked for just that; `is_removable` that this caller may take it
+    out of the catalog; `is_uploaded` that its files go with it; `is_savable` that it can be written as a merge."""
 
     status: ModelStatus
     usage: Usage
+    placement: Placement
     memory_bytes: int | None
     is_cancellable: bool
     is_removable: bool
+    is_uploaded: bool
     is_savable: bool
 
 
@@ -111,11 +113,18 @@ class Library:
         return Standing(
             status=status,
             usage=usage,
+            placement=usage.placement or self._placement_to_be(status.card),
             memory_bytes=usage.memory_bytes or self._playground.memory_bytes(status),
             is_cancellable=status.card.id in self._loads,
             is_removable=self.adding.may_remove(status.card, caller),
+            is_uploaded=self.adding.was_uploaded(status.card),
             is_savable=_is_savable(status),
         )
+
+    def _placement_to_be(self, card: ModelCard) -> Placement:
+        if card.problem is not None:
+            return Placement()
+        return Placement(self._playground.dtype(card), self._registry.device_of(card))
 
 
 def _is_savable(status: ModelStatus) -> bool:

@@ -11,9 +11,9 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
+from playground import hub
 from playground.errors import Cancelled, Forbidden, InternalError, InvalidRequest, PlaygroundError, broken_rule
 from playground.evidence import Saved
 from playground.service import Playground
@@ -52,20 +52,22 @@ class Saving:
     def save(self, model_id: str, folder: str, caller: Caller) -> Work:
         """Begins to write a fine-tune, merged, into a new folder; raises what tells at once that it cannot be."""
         _require_local(caller)
-        self._playground.require_runnable(model_id, caller)
-        path = Path(folder).expanduser()
-        if not path.is_absolute():
-            raise broken_rule("folder", folder, "it must be a whole path, such as /home/me/merged")
+        self._playground.require_tune(model_id, caller)
+        path = hub.whole_path(folder)
         self._require_free(str(path))
+        hub.require_new(path)
         work = self._kept("save", model_id, str(path))
         return self._begin(work, self._playground.save(model_id, path, caller))
 
     def push(self, folder: str, repo: str, token: str, caller: Caller, *, private: bool) -> Work:
-        """Begins to upload a merge that was saved to a new repo, by the token of whoever asks."""
+        """Begins to upload a merge that was saved to a new repo, by the token of whoever asks; raises what tells at
+        once that it cannot be."""
         _require_local(caller)
+        path = hub.whole_path(folder)
+        hub.require_pushable(path, repo, token)
         self._require_free(repo)
-        work = self._kept("push", folder, repo)
-        return self._begin(work, self._playground.push(Path(folder), repo, token, private=private))
+        work = self._kept("push", str(path), repo)
+        return self._begin(work, self._playground.push(path, repo, token, private=private))
 
     def cancel(self, work_id: str, caller: Caller) -> Work:
         """Gives it up: of a save nothing is left, of a push an empty repo. Nothing where it has ended."""

@@ -33,7 +33,7 @@ from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
 from playground.local.torch_step import Lane, TorchStepper
 from playground.prompts import Prompt, check_room, check_template, encode
-from playground.types import DRAWN_SEEDS, GenerationRequest, Job, LoadWatch, ModelCard, Progress, View
+from playground.types import DRAWN_SEEDS, GenerationRequest, Job, LoadWatch, ModelCard, Placement, Progress, View
 
 log = logging.getLogger(__name__)
 
@@ -252,6 +252,10 @@ class LocalEngine:
             return self._base.num_bytes
         tune = self._fine_tunes.get(card.id)
         return tune.adapter.num_bytes() + tune.merged_bytes if tune is not None else 0
+
+    def placement(self) -> Placement:
+        """In what the base is kept, and where it calculates."""
+        return Placement(self._base.kept_as, str(self._base.device))
 
     def forget(self, card: ModelCard) -> None:
         """Lets go of a fine-tune's adapter and merged view; the hooks that it needed stay, and do nothing."""
@@ -488,6 +492,9 @@ class LocalLoader:
         weights.folder_of(base, watch)
         with self._one_at_a_time:
             return weights.size_bytes(base, watch)
+
+    def device_of(self, base: ModelCard) -> str:
+        return str(weights.device_of(base))
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> LocalEngine:
         with self._one_at_a_time:

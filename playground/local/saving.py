@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from playground import hub
-from playground.errors import SaveFailed, broken_rule
+from playground.errors import SaveFailed
 from playground.evidence import Fidelity, Saved
 from playground.local.progress import heard_by
 from playground.types import GenerationRequest, LoadWatch, Message, ModelCard, Progress
@@ -63,10 +63,7 @@ def _is_named(tokenizer: Any) -> bool:
 def require_place(folder: Path, num_bytes: int) -> None:
     """Raises `InvalidRequest` where `folder` is there already or cannot be made, `SaveFailed` where its disk has no
     room for `num_bytes`."""
-    if os.path.lexists(folder):
-        raise broken_rule("folder", str(folder), "it exists, and nothing is written over: name a new one")
-    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK | os.X_OK):
-        raise broken_rule("folder", str(folder), f"{folder.parent} must be a folder that can be written to")
+    hub.require_new(folder)
     free = shutil.disk_usage(folder.parent).free
     if num_bytes > free:
         raise SaveFailed(

@@ -144,13 +144,14 @@ def _as_load_failure(card: ModelCard, folder: Path) -> Iterator[None]:
         raise ModelLoadFailed(f"{card.id}: the files in {folder} cannot be loaded: {_in_a_line(error)}") from error
 
 
-def _device_of(card: ModelCard) -> torch.device:
+def device_of(card: ModelCard) -> torch.device:
+    """Where a base calculates: where its entry says, else on a GPU where there is one."""
     return torch.device(card.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _require_quantized(card: ModelCard) -> None:
     assert card.dtype is not None
-    reason = quantized.why_not(card.dtype, _device_of(card))
+    reason = quantized.why_not(card.dtype, device_of(card))
     if reason is not None:
         raise ModelLoadFailed(f"{card.id}: dtype: {card.dtype!r} cannot be had: {reason}")
 
@@ -158,7 +159,7 @@ def _require_quantized(card: ModelCard) -> None:
 def _read_model(folder: Path, card: ModelCard, watch: LoadWatch) -> Any:
     """The model on its device, its weights as they lie in the files, in the card's dtype, or in fewer bits."""
     dtype = DTYPES.get(card.dtype or "") or DTYPES[hub.dtype_of(hub.tensors_in(folder))]
-    device, settings = _device_of(card), {}
+    device, settings = device_of(card), {}
     if card.dtype in quantized.QUANTIZED:
         _require_quantized(card)
         if device.type == "cuda":

@@ -31,6 +31,7 @@ from playground.types import (
     Job,
     LoadWatch,
     ModelCard,
+    Placement,
     Progress,
 )
 
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 SECONDS_TO_BEGIN = 15
 """A fork takes the weights to the GPU before its first answer, and reads the prompt."""
 TOKENS_PER_SECOND = 30
+LENT = "cuda"
+"""Where answers are calculated, whatever an entry says."""
 HEARTBEAT_SECONDS = 0.25
 """So often at least does a fork yield something: only then is it told to stop."""
 
@@ -63,6 +66,9 @@ class ZeroGpuLoader:
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         return self._own.size_bytes(base, watch)
+
+    def device_of(self, base: ModelCard) -> str:  # noqa: ARG002
+        return LENT
 
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> Engine:
         # What torch says of CUDA on this side is pretended, and only in the main thread.
@@ -109,6 +115,9 @@ class ZeroGpuEngine:
 
     def memory_of(self, card: ModelCard) -> int:
         return self._local.memory_of(card)
+
+    def placement(self) -> Placement:
+        return replace(self._local.placement(), device=LENT)
 
     def forget(self, card: ModelCard) -> None:
         self._lent.pop(card.id, None)

@@ -88,14 +88,20 @@ class Registry:
             if slot is None:
                 return Usage()
             waiting = [lease for lease in slot.waiting if lease.card.id == card.id]
+            engine = slot.engine if slot.in_memory(card) else None
             return Usage(
                 users=tuple(sorted(lease.user for lease in slot.holders(card))),
                 num_waiting=len(waiting),
                 last_used_at=slot.used_at.get(card.id),
-                memory_bytes=slot.engine.memory_of(card) if slot.engine and slot.in_memory(card) else 0,
+                memory_bytes=engine.memory_of(card) if engine else 0,
                 pinned=card.id in slot.pinned,
                 progress=slot.progress if waiting else None,
+                placement=engine.placement() if engine else None,
             )
+
+    def device_of(self, card: ModelCard) -> str | None:
+        """Where a model will calculate once it is loaded; None where that is not known yet."""
+        return self._loader.device_of(self._base_of(card))
 
     def pin(self, card: ModelCard, *, pinned: bool) -> None:
         """Keeps a model in memory once it is there, whoever else wants the room; or no longer."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from playground.errors import PlaygroundError
-from playground.types import Engine, ModelCard, Progress
+from playground.types import Engine, ModelCard, Placement, Progress
 
 Key = tuple[str | None, ...]
 
@@ -40,7 +40,8 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What one model takes, and for whom. `users` has a name for each answer that runs, empty where nobody signs in;
-    `last_used_at` is in seconds since 1970; `memory_bytes` of a base are without its fine-tunes."""
+    `last_used_at` is in seconds since 1970; `memory_bytes` of a base are without its fine-tunes; `placement` is there
+    while it is in memory."""
 
     users: tuple[str, ...] = ()
     num_waiting: int = 0
@@ -48,6 +49,7 @@ class Usage:
     memory_bytes: int = 0
     pinned: bool = False
     progress: Progress | None = None
+    placement: Placement | None = None
 
 
 @dataclass(slots=True, eq=False)

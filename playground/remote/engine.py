@@ -23,7 +23,7 @@ from playground.remote.failing import wait_before_retry
 from playground.remote.hearing import Hearing
 from playground.remote.limits import Limits
 from playground.remote.server import Garbled, Lost, Refusal
-from playground.types import Finish, GenerationRequest, Job, LoadWatch, ModelCard, Progress
+from playground.types import Finish, GenerationRequest, Job, LoadWatch, ModelCard, Placement, Progress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -104,6 +104,10 @@ class RemoteEngine:
     def memory_of(self, card: ModelCard) -> int:  # noqa: ARG002
         """None of this machine's."""
         return 0
+
+    def placement(self) -> Placement:
+        """Not told by other servers."""
+        return Placement()
 
     def forget(self, card: ModelCard) -> None:
         """What was learned of how its server wants to be asked."""

@@ -20,7 +20,7 @@ Object.assign(playground, (() => {
   const written = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
   // A button that asks once, where it stands, and then does it. Escape and Keep leave everything as it is.
-  function asking(words, question, onYes) {
+  function asking(words, question, onYes, yes = "Delete") {
     const leave = () => {
       node.classList.remove("pg-asks");
       first.focus();
@@ -31,7 +31,7 @@ Object.assign(playground, (() => {
     });
     // What a second click would hit is what changes nothing.
     const keep = action("Keep", leave);
-    const remove = action("Delete", () => (leave(), onYes()), "pg-action pg-danger");
+    const remove = action(yes, () => (leave(), onYes()), "pg-action pg-danger");
     const node = make("span", "pg-asking", first, make("span", "pg-asked", question, remove, keep));
     node.addEventListener("keydown", (event) => event.key === "Escape" && leave());
     return { node, button: first };

@@ -12,7 +12,7 @@ Object.assign(playground, (() => {
     const [doing, done] = VERBS[kind];
     const what = kind === "save" ? `${source}, merged` : source;
     if (state === "running") return `${doing} ${what}: ${progress.stage}${progress.fraction == null ? "…" : ` ${Math.floor(100 * progress.fraction)}%`}`;
-    if (state === "failed") return error;
+    if (state === "failed") return `${source} was not ${kind === "save" ? "saved in" : "pushed to"} ${target}: ${error}`;
     if (state === "cancelled") return `Given up: ${what} to ${target}`;
     return kind === "save" ? `${done} in ${target}, ${size(bytes)}` : `${done}: ${address}`;
   }
@@ -23,6 +23,7 @@ Object.assign(playground, (() => {
     const list = make("ul", "pg-found pg-works");
     const node = make("div", "pg-merges", form, list);
     form.hidden = true;
+    const dismissed = new Set(); // Ids of what was put away here; the server tells of it for a while.
     let drawn = "";
 
     function show(title, fields, words, work) {
@@ -47,14 +48,17 @@ Object.assign(playground, (() => {
       form.scrollIntoView({ block: "nearest" });
     }
 
-    function save(model) {
+    // `again` is the work that failed: what was typed for it stands there again.
+    function save(model, again) {
       const folder = textInput("a new folder of this machine, such as /home/me/merged");
+      folder.value = again?.target ?? "";
       show(`Save ${model}, merged into its base`, [labelled("Folder", folder)], "Save",
         () => rest("library/merges", { method: "POST", body: { model, folder: folder.value.trim() } }));
     }
 
-    function push(folder) {
+    function push(folder, again) {
       const repo = textInput("owner/name, which is made");
+      repo.value = again?.target ?? "";
       const token = textInput("a token of yours that may write");
       token.type = "password";
       const hidden = make("input");
@@ -63,19 +67,22 @@ Object.assign(playground, (() => {
         () => rest("library/merges/push", { method: "POST", body: { folder, repo: repo.value.trim(), token: token.value.trim(), private: hidden.checked } }));
     }
 
-    function line(work) {
+    function line(work, works) {
       const words = make("span", work.state === "failed" ? "pg-card-error" : "", told(work));
       const buttons = [];
       if (work.state === "running") buttons.push(action("Cancel", async () => (await rest("library/merges/cancel", { method: "POST", body: { id: work.id } }), onChange())));
       if (work.state === "done" && work.kind === "save") buttons.push(action("Push to the Hub", () => push(work.target)));
+      if (work.state === "failed") buttons.push(action("Try again", () => (work.kind === "save" ? save : push)(work.source, work)));
+      if (work.state !== "running") buttons.push(action("Dismiss", () => (dismissed.add(work.id), draw(works))));
       return make("li", "", words, ...buttons, ...work.fidelity.map((one) => make("p", "pg-hint", figure(one))));
     }
 
     function draw(works) {
-      const now = JSON.stringify(works);
+      const shown = works.filter(({ id }) => !dismissed.has(id));
+      const now = JSON.stringify(shown);
       if (now === drawn) return;
       drawn = now;
-      list.replaceChildren(...works.map(line));
+      list.replaceChildren(...shown.map((work) => line(work, works)));
     }
 
     return { node, draw, save };

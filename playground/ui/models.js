@@ -2,7 +2,7 @@
 // Knows the library's routes; asks only while somebody can see it.
 Object.assign(playground, (() => {
   const { make } = playgroundText;
-  const { rest, modelRow, addModel, merges, fileSize: size, drawProblem } = playground;
+  const { rest, modelRow, columnHeads, addModel, merges, fileSize: size, drawProblem } = playground;
   const POLL_MS = 2000;
   const BUSY_POLL_MS = 500;
 
@@ -27,10 +27,14 @@ Object.assign(playground, (() => {
     problem.hidden = true;
     const memory = memoryBar();
     const list = make("ul", "pg-models");
+    list.setAttribute("role", "rowgroup");
+    const table = make("div", "pg-models-table", columnHeads(), list);
+    table.setAttribute("role", "table");
+    table.setAttribute("aria-label", "Models");
     const adding = addModel(look);
     adding.node.hidden = true;
     const saving = merges(look);
-    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, problem, list);
+    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, problem, table);
     element.querySelector(".pg-mount").replaceChildren(place);
     const rows = new Map(); // By id, so that what is there stays where it is.
     let turn = 0;
