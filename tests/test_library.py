@@ -266,8 +266,9 @@ def test_with_keys_what_one_adds_is_theirs(folder: Path, tmp_path: Path) -> None
     with keyed.serving as house:
         files = {file.name: file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
         data, path = zipped(tmp_path / "a", files).read_bytes(), f"{LIBRARY}/archives?name=mine.zip"
-        assert house.send("POST", path, data, {}).status == 401
-        added = house.send("POST", path, data, keyed.ann).json()["data"]
+        octets = {"Content-Type": "application/octet-stream"}
+        assert house.send("POST", path, data, octets).status == 401
+        added = house.send("POST", path, data, {**octets, **keyed.ann}).json()["data"]
         assert (added["owner"], added["removable"]) == ("ann", True)
         assert ask(house, added["id"], **keyed.ann).status == 200
         assert ask(house, added["id"], **keyed.bob).status == 404

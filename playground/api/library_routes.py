@@ -37,11 +37,12 @@ from playground.api.library_bodies import (
     WatchedReply,
 )
 from playground.api.playground_routes import listed
-from playground.errors import InternalError
+from playground.errors import InternalError, broken_rule
 from playground.library import Library, Standing, require_manager
 from playground.types import Caller
 
 ARCHIVES_PATH = "/api/v1/playground/library/archives"
+ARCHIVE_TYPE = "application/octet-stream"
 MANAGING = {**documented(400, 404, 413), **LISTING}
 LOADING = {**documented(501, 503), **MANAGING}
 ADDING = {**documented(503), **MANAGING}
@@ -51,7 +52,7 @@ _ADAPTERS = ListedAdaptersReply(
     data=[ListedAdapter(id="me/support-v2", num_downloads=12, last_modified="2026-11-02T10:00:00+00:00")]
 )
 _THIS = asked(this_model={"model": MODEL.id})
-_ARCHIVE = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+_ARCHIVE = {"requestBody": {"required": True, "content": {ARCHIVE_TYPE: {"schema": {"type": "string"}}}}}
 
 ModelName = Annotated[str, Query(min_length=1, max_length=500, description="A model's id.")]
 HubName = Annotated[str, Query(min_length=1, max_length=100, description="A user or an organization on the Hub.")]
@@ -162,6 +163,7 @@ def _add_archives(router: APIRouter, library: Library) -> None:
         """Adds the adapter in a zip or tar file, sent as the body. Only safetensors and JSON are unpacked; an archive
         with pickles, code or links is refused, and so is one whose names lead elsewhere."""
         require_manager(caller)
+        _require_bytes(request)
         with tempfile.TemporaryDirectory(prefix="playground-upload-") as folder:
             archive = Path(folder) / "archive"
             try:
@@ -174,6 +176,13 @@ def _add_archives(router: APIRouter, library: Library) -> None:
                 lambda: library.adding.add_archive(archive, name, caller, base_model=base_model, id=id)
             )
         return LibraryModelReply(data=_shown(await run_in_threadpool(library.standing, card.id, caller)))
+
+
+def _require_bytes(request: Request) -> None:
+    """What a page of another site can send without asking first has one of three other kinds, or none."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != ARCHIVE_TYPE:
+        raise broken_rule("Content-Type", kind, f"an archive is sent with Content-Type: {ARCHIVE_TYPE}")
 
 
 def _shown(standing: Standing) -> LibraryModel:
