@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +25,7 @@ from tests.test_archive import SOUND, zipped
 
 LIBRARY = "/api/v1/playground/library"
 MB = 1e6
+NO_KEY: Mapping[str, str] = MappingProxyType({})
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +63,11 @@ def load(server: Server, id: str) -> None:
     wait_for(lambda: model(server, id)["status"] == "ready")
 
 
-def upload(server: Server, archive: Path, name: str = "mine.zip", **query: str) -> Reply:
+def upload(
+    server: Server, archive: Path, name: str = "mine.zip", key: Mapping[str, str] = NO_KEY, **query: str
+) -> Reply:
     asked = "&".join(f"{key}={quote(value)}" for key, value in {"name": name, **query}.items())
-    headers = {"Content-Type": "application/octet-stream"}
+    headers = {"Content-Type": "application/octet-stream", **key}
     return server.send("POST", f"{LIBRARY}/archives?{asked}", archive.read_bytes(), headers)
 
 
@@ -176,7 +181,7 @@ def test_a_folder_of_runs_is_watched(house: Server, folder: Path, tmp_path: Path
         ({"source": "{empty}"}, "source", "there is no adapter in it or below it"),
         ({"source": "{tuned}", "id": "two words"}, "id", "without white space"),
         ({"source": "{tuned}", "base_model": TUNED}, "base_model", "it must be a base model"),
-        ({"source": "{tuned}", "base_model": "no/such"}, "model", "There is no model 'no/such'"),
+        ({"source": "{tuned}", "base_model": "no/such"}, "base_model", "There is no model 'no/such'"),
         ({"source": "{tuned}", "revision": "main"}, "revision", "only an adapter from the Hub"),
         ({"source": "{parent}", "id": "x"}, "id", "adapters: give it for one of them"),
     ],
@@ -279,6 +284,31 @@ def test_with_keys_what_one_adds_is_theirs(folder: Path, tmp_path: Path) -> None
         refused = house.post(f"{LIBRARY}/adapters", source, **keyed.ann)
         assert (refused.status, refused.error()["code"]) == (403, "forbidden")
         assert house.send("DELETE", remove, None, keyed.ann).status == 200
+
+
+def test_with_keys_nobody_learns_what_others_have(folder: Path, tmp_path: Path) -> None:
+    keyed = Keyed(folder, tmp_path / "home")
+    with keyed.serving as house:
+        files = {file.name: file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+        archive = zipped(tmp_path / "a", files)
+
+        def told(key: dict[str, str], **query: str) -> Any:
+            reply = upload(house, archive, key=key, **query)
+            return (reply.status, reply.error()) if reply.status != 200 else reply.json()["data"]["id"]
+
+        def same(one: Any, other: Any, names: tuple[str, str]) -> bool:
+            return json.dumps(one).replace(*names) == json.dumps(other)
+
+        assert told(keyed.ann) == "ann/mine"
+        assert told(keyed.ann, id="ann/private") == "ann/private"
+        assert told(keyed.bob) == "bob/mine", "whose number would say that somebody has one of this name"
+        assert told(keyed.bob) == "bob/mine-2"
+        for key, theirs in (("id", "ann/private"), ("base_model", "ann/private")):
+            refused, unknown = told(keyed.bob, **{key: theirs}), told(keyed.bob, **{key: "no/such"})
+            assert refused[1]["param"] == key
+            assert same(refused, unknown, (theirs, "no/such")), (refused, unknown)
+        assert "bob/" in told(keyed.bob, id="ann/private")[1]["message"]
+        assert told(keyed.ann, base_model="ann/private")[1]["code"] == "validation_error"
 
 
 def test_on_an_open_server_nobody_manages(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Generator, Sequence
@@ -21,8 +20,9 @@ from playground.catalog import Entry, LiveCatalog
 from playground.catalog.adapter_folders import AdapterFolder, checkpoint_step, find_adapters, read_adapter, read_config
 from playground.catalog.archive import unpack
 from playground.catalog.models_file import is_hub_id, local_path
-from playground.errors import Forbidden, InternalError, InvalidRequest, broken_rule
+from playground.errors import Forbidden, InternalError, InvalidRequest, ModelNotFound, broken_rule
 from playground.hub import HubAdapter
+from playground.library.naming import id_below, id_of, require_own, slug
 from playground.types import Caller, ModelCard
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
@@ -55,9 +55,11 @@ class Adding:
         the Hub does not give it, `Forbidden`.
         """
         require_manager(caller)
+        if id is not None:
+            require_own(id, caller)
         if is_hub_id(source) and not os.path.isdir(local_path(source, Path.cwd())):
             found = read_config(hub.adapter_config_file(source, revision).parent)
-            return [self._add(found, source, caller, base_model, id or source, revision)]
+            return [self._add(found, source, caller, base_model, id or id_below(source, caller), revision)]
         if not caller.everything:
             raise Forbidden(f"source: {_FOLDERS_ARE_LOCAL}")
         folder = Path(os.path.realpath(local_path(source, Path.cwd())))
@@ -71,18 +73,21 @@ class Adding:
         """Unpacks an uploaded archive and adds the adapter in it. Raises `InvalidRequest` with the file and the rule
         where it has none, or has what is not allowed; then nothing of it is left."""
         require_manager(caller)
-        name = _slug(id or Path(file_name).name.split(".")[0]) or "adapter"
+        if id is not None:
+            require_own(id, caller)
+        name = slug(id or Path(file_name).name.split(".")[0]) or "adapter"
         with self._unpacked(archive) as unpacked:
             found = find_adapters(unpacked)
             final = next((one for one in found if checkpoint_step(one.folder) is None), found[0] if found else None)
             if final is None:
                 raise broken_rule("archive", file_name, "it holds no adapter: adapter_config.json is missing")
             _require_sound(final, "archive")
-            self._base(final, base_model)
+            self._base(final, base_model, caller)
             place = self._place(name)
             os.rename(final.folder, place)
         try:
-            return self._add(read_adapter(place), str(place), caller, base_model, id or f"uploads/{place.name}")
+            found_id = id or self._free_id(f"{caller.account or 'uploads'}/{name}")
+            return self._add(read_adapter(place), str(place), caller, base_model, found_id)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -134,7 +139,7 @@ class Adding:
             raise broken_rule("source", source, f"it must be a folder or a Hub repo's id, and there is no {folder}")
         own = read_adapter(folder)
         if own.problem is None:
-            return [self._add(own, str(folder), caller, base_model, id or _id_of(folder))]
+            return [self._add(own, str(folder), caller, base_model, id or id_of(folder))]
         below = find_adapters(folder)
         if not any(one.problem is None for one in below):
             problem = f": {below[0].problem}" if below else ""
@@ -157,7 +162,7 @@ class Adding:
         revision: str | None = None,
     ) -> ModelCard:
         _require_sound(found, "source")
-        keys = {"id": id, "base_model": self._base(found, base_model).id, "adapter": adapter}
+        keys = {"id": id, "base_model": self._base(found, base_model, caller).id, "adapter": adapter}
         if revision is not None:
             keys["revision"] = revision
         if caller.account is not None:
@@ -170,18 +175,28 @@ class Adding:
             raise broken_rule(str(problem["loc"][0]), problem["input"], rule) from None
         return self._catalog.add(entry)
 
-    def _base(self, found: AdapterFolder, base_model: str | None) -> ModelCard:
+    def _base(self, found: AdapterFolder, base_model: str | None, caller: Caller) -> ModelCard:
         """The base that was named, or that the adapter was trained on."""
         if base_model is not None:
-            card = self._catalog.card(base_model)
-            if card.type != "base":
-                raise broken_rule("base_model", base_model, "it must be a base model")
-            return card
+            return self._named_base(base_model, caller)
         base = self._catalog.base_named(found)
         if base is None:
             rule = "it is not among the models here: name the base to run it on, or add that to models.yaml"
             raise broken_rule("base_model", found.base_name, rule)
         return base
+
+    def _named_base(self, base_model: str, caller: Caller) -> ModelCard:
+        try:
+            card = self._catalog.card(base_model, caller.sees)
+        except ModelNotFound as error:
+            raise ModelNotFound(error.message, param="base_model") from None
+        if card.type != "base":
+            raise broken_rule("base_model", base_model, "it must be a base model")
+        return card
+
+    def _free_id(self, id: str) -> str:
+        ids = (id if number == 1 else f"{id}-{number}" for number in range(1, 10_000))
+        return next(one for one in ids if one not in self._catalog.cards)
 
     @contextmanager
     def _unpacked(self, archive: Path) -> Generator[Path, None, None]:
@@ -211,12 +226,3 @@ def _require_sound(found: AdapterFolder, param: str) -> None:
     if found.problem is not None:
         raise InvalidRequest(f"{param}: {found.problem}", param=param)
 
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80]
-
-
-def _id_of(folder: Path) -> str:
-    """A folder's name; a checkpoint's with its run's."""
-    names = folder.parts[-2:] if checkpoint_step(folder) is not None else folder.parts[-1:]
-    return re.sub(r"\s+", "-", "/".join(names).encode("utf-8", "replace").decode())

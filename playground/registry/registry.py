@@ -94,7 +94,7 @@ class Registry:
                 last_used_at=slot.used_at.get(card.id),
                 memory_bytes=slot.engine.memory_of(card) if slot.engine and slot.in_memory(card) else 0,
                 pinned=card.id in slot.pinned,
-                progress=slot.progress if waiting else None,
+                progress=slot.progress_for(card) if waiting else None,
             )
 
     def pin(self, card: ModelCard, *, pinned: bool) -> None:
@@ -158,7 +158,7 @@ class Registry:
             leases = [lease for lease in slot.waiting if card is None or lease.card.id == card.id]
             if not leases or self._closed:
                 raise Cancelled("nobody waits for this load any more")
-            slot.progress = progress
+            slot.progress, slot.progress_of = progress, card.id if card else None
             return leases
 
     def _release(self, slot: Slot, lease: Lease) -> None:
@@ -173,8 +173,9 @@ class Registry:
     def _enqueue(self, slot: Slot, lease: Lease) -> None:
         slot.waiting.append(lease)
         slot.failures.pop(lease.card.id, None)
-        if slot.progress is not None:
-            lease.on_progress(slot.progress)
+        progress = slot.progress_for(lease.card)
+        if progress is not None:
+            lease.on_progress(progress)
         self._have_served(slot)
 
     def _leave(self, slot: Slot, card: ModelCard) -> None:
