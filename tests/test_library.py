@@ -220,6 +220,24 @@ def test_an_archive_is_added_run_and_removed_with_its_files(house: Server, folde
     assert [file.name for file in uploads.iterdir()] == ["support-v2-2"]
 
 
+def adapter_files(folder: Path, name: str) -> dict[str, bytes]:
+    return {f"{name}/{file.name}": file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+
+
+def test_an_archive_with_several_adapters_is_refused_by_their_names(
+    house: Server, folder: Path, tmp_path: Path
+) -> None:
+    for one, other in (("run/checkpoint-31", "run/checkpoint-44"), ("a", "b"), ("run", "run/other")):
+        archive = zipped(tmp_path / "x", adapter_files(folder, one) | adapter_files(folder, other))
+        error = upload(house, archive).error()
+        assert error["param"] == "archive"
+        assert f"it holds 2 adapters ({one}, {other})" in error["message"]
+        assert list((house.home / "adapters").iterdir()) == []
+    whole = adapter_files(folder, "run") | adapter_files(folder, "run/checkpoint-31")
+    assert upload(house, zipped(tmp_path / "x", whole)).json()["data"]["id"] == "uploads/mine"
+    assert model(house, "uploads/mine/checkpoint-31")["run"] == "uploads/mine"
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [

@@ -77,14 +77,11 @@ class Adding:
             require_own(id, caller)
         name = slug(id or Path(file_name).name.split(".")[0]) or "adapter"
         with self._unpacked(archive) as unpacked:
-            found = find_adapters(unpacked)
-            final = next((one for one in found if checkpoint_step(one.folder) is None), found[0] if found else None)
-            if final is None:
-                raise broken_rule("archive", file_name, "it holds no adapter: adapter_config.json is missing")
-            _require_sound(final, "archive")
-            self._base(final, base_model, caller)
+            found = _only_adapter(unpacked, file_name)
+            _require_sound(found, "archive")
+            self._base(found, base_model, caller)
             place = self._place(name)
-            os.rename(final.folder, place)
+            os.rename(found.folder, place)
         try:
             found_id = id or self._free_id(f"{caller.account or 'uploads'}/{name}")
             return self._add(read_adapter(place), str(place), caller, base_model, found_id)
@@ -222,7 +219,23 @@ def require_manager(caller: Caller) -> None:
         raise Forbidden("Only whoever sits at this machine, or has a key of this server, may do that.")
 
 
+def _only_adapter(unpacked: Path, file_name: str) -> AdapterFolder:
+    """The one adapter below a folder, which may have its checkpoints below itself."""
+    found = find_adapters(unpacked)
+    if not found:
+        raise broken_rule("archive", file_name, "it holds no adapter: adapter_config.json is missing")
+    top = found[0].folder
+    apart = [one.folder for one in found if checkpoint_step(one.folder) is None or one.folder.parent != top]
+    if len(apart) > 1:
+        names = ", ".join(str(folder.relative_to(unpacked)) for folder in apart[:3])
+        more = ", …" if len(apart) > 3 else ""
+        rule = (
+            f"it holds {len(apart)} adapters ({names}{more}): send an archive of one, or of a run with its checkpoints"
+        )
+        raise broken_rule("archive", file_name, rule)
+    return found[0]
+
+
 def _require_sound(found: AdapterFolder, param: str) -> None:
     if found.problem is not None:
         raise InvalidRequest(f"{param}: {found.problem}", param=param)
-
