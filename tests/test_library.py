@@ -19,7 +19,7 @@ from playground.accounts import Accounts
 from playground.store import Store
 from tests import tiny
 from tests.drive import wait_for
-from tests.server import LLAMA, OWNED, TUNED, Reply, Server, save_models, serving
+from tests.server import DEMO, LLAMA, OWNED, TUNED, Reply, Server, save_models, serving
 from tests.settling import settle
 from tests.test_archive import SOUND, zipped
 
@@ -236,6 +236,20 @@ def test_an_archive_with_several_adapters_is_refused_by_their_names(
     whole = adapter_files(folder, "run") | adapter_files(folder, "run/checkpoint-31")
     assert upload(house, zipped(tmp_path / "x", whole)).json()["data"]["id"] == "uploads/mine"
     assert model(house, "uploads/mine/checkpoint-31")["run"] == "uploads/mine"
+
+
+@pytest.mark.parametrize("way", ["a folder", "an archive"])
+def test_an_adapter_of_another_base_is_refused(house: Server, folder: Path, tmp_path: Path, way: str) -> None:
+    if way == "a folder":
+        reply = house.post(f"{LIBRARY}/adapters", {"source": str(folder / "tuned"), "base_model": DEMO})
+    else:
+        reply = upload(house, zipped(tmp_path / "a", adapter_files(folder, "x")), base_model=DEMO)
+    assert reply.error()["param"] == "base_model"
+    assert (
+        f"'{DEMO}' is not allowed: its adapter_config.json says that it was trained on {LLAMA}"
+        in reply.error()["message"]
+    )
+    assert not any(one["removable"] for one in state(house)["models"])
 
 
 @pytest.mark.parametrize(

@@ -206,10 +206,8 @@ def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard],
     if not os.path.isdir(path):
         return f"{path} is not a folder"
     found = read_adapter(path)
-    trained_on = base_named(found, bases.values(), folder)
-    if found.problem is None and trained_on is not None and trained_on.source != base.source:
-        return f"its adapter_config.json says that it was trained on {trained_on.id}, and its entry says {base.id}"
-    return found.problem
+    elsewhere = trained_elsewhere(found, base, bases.values(), folder)
+    return f"{elsewhere}, and its entry says {base.id}" if found.problem is None and elsewhere else found.problem
 
 
 def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:
@@ -283,6 +281,14 @@ def base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) -
     bases = list(bases)
     by_id = next((base for base in bases if base.id in names), None)
     return by_id or next((base for base in bases if base.source in names | folders), None)
+
+
+def trained_elsewhere(found: AdapterFolder, base: ModelCard, bases: Iterable[ModelCard], folder: Path) -> str | None:
+    """Why an adapter is none of `base`, where adapter_config.json means another base that is here."""
+    trained_on = base_named(found, bases, folder)
+    if trained_on is None or trained_on.source == base.source:
+        return None
+    return f"its adapter_config.json says that it was trained on {trained_on.id}"
 
 
 def _named_folders(folders: Sequence[Path], added: Sequence[Path]) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playground.catalog.adapter_folders import AdapterFolder
 from playground.catalog.added import AddedFile
-from playground.catalog.catalog import base_named, catalog_of
+from playground.catalog.catalog import base_named, catalog_of, trained_elsewhere
 from playground.catalog.entry import Entry
 from playground.catalog.models_file import read_models_file
 from playground.errors import ConfigurationError, ModelNotFound, broken_rule
@@ -58,9 +58,14 @@ class LiveCatalog:
 
     def base_named(self, found: AdapterFolder) -> ModelCard | None:
         """The base that an adapter says it was trained on, where it is here."""
-        return base_named(
-            found, (card for card in self._catalog.cards.values() if card.type == "base"), self._file.folder
-        )
+        return base_named(found, self._bases(), self._file.folder)
+
+    def trained_elsewhere(self, found: AdapterFolder, base: ModelCard) -> str | None:
+        """Why an adapter is none of `base`, where it says so."""
+        return trained_elsewhere(found, base, self._bases(), self._file.folder)
+
+    def _bases(self) -> list[ModelCard]:
+        return [card for card in self._catalog.cards.values() if card.type == "base"]
 
     def was_added(self, id: str) -> bool:
         """Whether a fine-tune stands in the file of what was added, so that it can be removed."""

@@ -175,20 +175,23 @@ class Adding:
     def _base(self, found: AdapterFolder, base_model: str | None, caller: Caller) -> ModelCard:
         """The base that was named, or that the adapter was trained on."""
         if base_model is not None:
-            return self._named_base(base_model, caller)
+            return self._named_base(found, base_model, caller)
         base = self._catalog.base_named(found)
         if base is None:
             rule = "it is not among the models here: name the base to run it on, or add that to models.yaml"
             raise broken_rule("base_model", found.base_name, rule)
         return base
 
-    def _named_base(self, base_model: str, caller: Caller) -> ModelCard:
+    def _named_base(self, found: AdapterFolder, base_model: str, caller: Caller) -> ModelCard:
         try:
             card = self._catalog.card(base_model, caller.sees)
         except ModelNotFound as error:
             raise ModelNotFound(error.message, param="base_model") from None
         if card.type != "base":
             raise broken_rule("base_model", base_model, "it must be a base model")
+        elsewhere = None if card.is_remote else self._catalog.trained_elsewhere(found, card)
+        if elsewhere is not None:
+            raise broken_rule("base_model", base_model, elsewhere)
         return card
 
     def _free_id(self, id: str) -> str:
