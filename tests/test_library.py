@@ -145,6 +145,16 @@ def test_a_folder_is_added_run_and_removed(house: Server, folder: Path, tmp_path
     assert "it was not added here" in reply.error()["message"]
 
 
+def test_what_is_wrong_with_the_list_of_what_was_added_is_told(house: Server, folder: Path, tmp_path: Path) -> None:
+    assert state(house)["problems"] == []
+    place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
+    (house.home / "models.yaml").write_text("models: {")
+    refused = house.post(f"{LIBRARY}/adapters", {"source": str(place)})
+    assert (refused.status, refused.error()["code"]) == (503, "save_failed")
+    assert "nothing was changed: mend" in refused.error()["message"]
+    wait_for(lambda: any("models.yaml, line 1" in one for one in state(house)["problems"]))
+
+
 def test_an_adapter_that_is_trained_further_answers_anew(house: Server, folder: Path, tmp_path: Path) -> None:
     """Whoever asks after the trainer has written is not answered by what was read before."""
     old, new = (tiny.save_adapter("llama", folder / "llama", tmp_path / str(seed), seed=seed) for seed in (7, 8))

@@ -84,6 +84,7 @@ def _add_memory(router: APIRouter, library: Library) -> None:
                 may_manage=shelf.may_manage,
                 may_save=shelf.may_save,
                 watched=library.adding.watched(caller),
+                problems=library.adding.problems(caller),
             )
         )
 
@@ -133,13 +134,13 @@ def _add_adding(router: APIRouter, library: Library) -> None:
         cards = library.adding.add(body.source, caller, base_model=body.base_model, id=body.id, revision=body.revision)
         return AddedReply(data=shown([card.id for card in cards], caller))
 
-    @router.delete("/adapters", responses={**MANAGING, **answered(RemovedReply(data=ModelBody(model=MODEL.id)))})
+    @router.delete("/adapters", responses={**ADDING, **answered(RemovedReply(data=ModelBody(model=MODEL.id)))})
     def remove(model: ModelName, caller: CurrentCaller) -> RemovedReply:
         """Takes out a fine-tune that was added here. Its files stay, unless they were uploaded."""
         library.adding.remove(model, caller)
         return RemovedReply(data=ModelBody(model=model))
 
-    @router.post("/unwatch", responses={**MANAGING, **answered(WatchedReply(data=[]))})
+    @router.post("/unwatch", responses={**ADDING, **answered(WatchedReply(data=[]))})
     def unwatch(body: FolderBody, caller: CurrentCaller) -> WatchedReply:
         """Watches a folder no longer; what was found in it is gone from the list."""
         library.adding.unwatch(body.folder, caller)
@@ -156,7 +157,7 @@ def _add_adding(router: APIRouter, library: Library) -> None:
 
 
 def _add_archives(router: APIRouter, library: Library) -> None:
-    @router.post("/archives", responses={**MANAGING, **answered(LibraryModelReply(data=MODEL))}, openapi_extra=_ARCHIVE)
+    @router.post("/archives", responses={**ADDING, **answered(LibraryModelReply(data=MODEL))}, openapi_extra=_ARCHIVE)
     async def upload(
         request: Request, name: FileName, caller: CurrentCaller, base_model: Optional = None, id: Optional = None
     ) -> LibraryModelReply:

@@ -197,7 +197,8 @@ def _listed(file: ModelsFile, bases: Mapping[str, ModelCard]) -> Iterator[ModelC
 def _orphan(entry: Entry) -> ModelCard:
     """Of one that was added, whose base was taken out of the models.yaml since."""
     card = ModelCard(id=entry.id, name=entry.name or _last_part(entry.id), type="fine-tuned", source="")
-    return replace(card, owner=entry.owner, problem=_unknown_base(entry.base_model))
+    problem = f"its base model {entry.base_model!r} is not in the catalog: add an entry for that to models.yaml"
+    return replace(card, owner=entry.owner, problem=problem)
 
 
 def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard], folder: Path) -> str | None:

@@ -32,6 +32,7 @@ class LiveCatalog:
     def __init__(self, models_file: Path, added_file: Path) -> None:
         self._file, self._added_file = read_models_file(models_file), AddedFile(added_file)
         self._added, self._stamp = self._added_file.read(), self._added_file.stamp()
+        self._broken: tuple[str, ...] = ()
         self._catalog = catalog_of(self._file, self._added)
         self._looked_at = time.monotonic()
         self._looking = threading.Lock()
@@ -69,7 +70,13 @@ class LiveCatalog:
 
     def was_added(self, id: str) -> bool:
         """Whether a fine-tune stands in the file of what was added, so that it can be removed."""
-        return any(entry.id == id for entry in self._added.entries)
+        return any(entry.id == id for entry in self._added.entries) and not self._is_listed(id)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file of what was added, as somebody's hand has left it."""
+        unused = [entry.id for entry in self._added.entries if self._is_listed(entry.id)]
+        rule = "is not used: models.yaml has a model of this id, so take it out here"
+        return [*self._broken, *(f"{self._added_file.path}: {id} {rule}" for id in unused)]
 
     def watched(self) -> tuple[Path, ...]:
         """The folders that were added to those of the models.yaml."""
@@ -113,6 +120,9 @@ class LiveCatalog:
             if self._is_stale():
                 self._read()
 
+    def _is_listed(self, id: str) -> bool:
+        return any(entry.id == id for entry in self._file.entries)
+
     def _is_stale(self) -> bool:
         return time.monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
 
@@ -130,8 +140,10 @@ class LiveCatalog:
         stamp = self._added_file.stamp()
         if stamp == self._stamp:
             return
+        self._stamp = stamp
         try:
-            self._added, self._stamp = self._added_file.read(), stamp
+            self._added, self._broken = self._added_file.read(), ()
         except ConfigurationError as error:
             # Somebody is changing it: what it said before holds until it can be read again.
+            self._broken = error.problems
             log.warning("%s", error.message)

@@ -114,6 +114,10 @@ class Adding:
         """The folders that were added to be watched, for whoever may change that."""
         return [str(folder) for folder in self._catalog.watched()] if caller.everything else []
 
+    def problems(self, caller: Caller) -> list[str]:
+        """What is wrong with the file of what was added, for whoever may mend it."""
+        return self._catalog.problems() if caller.everything else []
+
     def unwatch(self, folder: str, caller: Caller) -> None:
         """Undoes the watching of a folder; raises `InvalidRequest` where it was not added here."""
         if not caller.everything:

@@ -59,8 +59,8 @@ class Slot:
 
     `serving` while it has a loader's thread, `busy` while that thread works for somebody; a slot that is
     `draining` takes no new answers, so that it can be let go when the present ones end. Fine-tunes that are `leaving`
-    take none either; a slot of which something is `pinned` is never let go to make room. `progress` is how far its thread
-    is with the fine-tune `progress_of`, or with the base, None.
+    take none either; a slot of which something is `pinned` is never let go to make room. `progress` is how far its
+    thread is with the fine-tune `progress_of`, or with the base, None.
     """
 
     base: ModelCard

@@ -25,12 +25,13 @@ Object.assign(playground, (() => {
     const problem = make("div", "pg-problem");
     problem.setAttribute("role", "alert");
     problem.hidden = true;
+    const broken = problem.cloneNode();
     const memory = memoryBar();
     const list = make("ul", "pg-models");
     const adding = addModel(look);
     adding.node.hidden = true;
     const saving = merges(look);
-    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, problem, list);
+    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, broken, problem, list);
     element.querySelector(".pg-mount").replaceChildren(place);
     const rows = new Map(); // By id, so that what is there stays where it is.
     let turn = 0;
@@ -41,6 +42,7 @@ Object.assign(playground, (() => {
       memory.draw(found.memory);
       adding.node.hidden = !found.may_manage;
       adding.draw(found);
+      drawProblem(broken, found.problems.length ? { title: "What was added needs mending", message: found.problems.join("\n") } : null);
       const wanted = found.models.map((model) => {
         if (!rows.has(model.id)) rows.set(model.id, modelRow());
         const row = rows.get(model.id);
