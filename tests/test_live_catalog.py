@@ -224,7 +224,7 @@ def test_a_file_that_breaks_while_the_program_runs_leaves_what_was_there_and_say
     [problem] = catalog.problems()
     assert f"{file}, line 1" in problem
     for change in (lambda: catalog.add(entry(tmp_path, "me/other")), lambda: catalog.remove("me/new")):
-        with pytest.raises(SaveFailed, match="nothing was changed: mend .*models.yaml"):
+        with pytest.raises(SaveFailed, match=r"nothing was changed: mend .*models\.yaml"):
             change()
     assert file.read_text() == "models: {"
     file.write_text(sound)

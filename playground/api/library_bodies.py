@@ -82,8 +82,8 @@ class Memory(BaseModel):
 
 class LibraryState(BaseModel):
     """All models that the caller sees. Only who `may_manage` may change anything, and who `may_save` write merges to
-    this machine's disk; `watched` are the folders that were added here and `problems` what is wrong with the file of what
-    was added, told to whoever sits at the machine."""
+    this machine's disk; `watched` are the folders that were added here and `problems` what is wrong with the file of
+    what was added, both told to whoever sits at the machine."""
 
     models: list[LibraryModel]
     memory: Memory
