@@ -188,6 +188,9 @@ def test_a_folder_of_runs_is_watched(house: Server, folder: Path, tmp_path: Path
     ("body", "param", "told"),
     [
         ({"source": "./nowhere"}, "source", "it must be a folder or a Hub repo's id"),
+        ({"source": "/tmp/a\0b"}, "source", "it must be a path"),
+        ({"source": "~nobody-of-this-name/x"}, "source", "no such person"),
+        ({"source": f"/{'x' * 3000}"}, "source", "there is no /xxx"),
         ({"source": "{empty}"}, "source", "there is no adapter in it or below it"),
         ({"source": "{tuned}", "id": "two words"}, "id", "without white space"),
         ({"source": "{tuned}", "base_model": TUNED}, "base_model", "it must be a base model"),

@@ -66,6 +66,8 @@ def test_a_merge_is_saved_and_is_a_model(house: Server, tmp_path: Path) -> None:
         ({"model": "no/such", "folder": "{new}"}, 404, "model", "There is no model"),
         ({"model": TUNED, "folder": "{old}"}, 200, None, "folder"),
         ({"model": TUNED}, 400, "folder", "folder"),
+        ({"model": TUNED, "folder": "{new}\0"}, 400, "folder", "it must be a path"),
+        ({"model": TUNED, "folder": "~nobody-of-this-name/x"}, 400, "folder", "no such person"),
     ],
 )
 def test_what_cannot_be_saved_says_why(

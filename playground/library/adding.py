@@ -20,9 +20,10 @@ from playground.catalog import Entry, LiveCatalog
 from playground.catalog.adapter_folders import AdapterFolder, checkpoint_step, find_adapters, read_adapter, read_config
 from playground.catalog.archive import unpack
 from playground.catalog.models_file import is_hub_id, local_path
-from playground.errors import Forbidden, InternalError, InvalidRequest, ModelNotFound, broken_rule
+from playground.errors import Forbidden, InternalError, InvalidRequest, ModelNotFound, broken_rule, shortened
 from playground.hub import HubAdapter
 from playground.library.naming import id_below, id_of, require_own, slug
+from playground.library.places import place_named
 from playground.types import Caller, ModelCard
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
@@ -62,7 +63,7 @@ class Adding:
             return [self._add(found, source, caller, base_model, id or id_below(source, caller), revision)]
         if not caller.everything:
             raise Forbidden(f"source: {_FOLDERS_ARE_LOCAL}")
-        folder = Path(os.path.realpath(local_path(source, Path.cwd())))
+        folder = Path(os.path.realpath(Path.cwd() / place_named(source, "source")))
         if revision is not None:
             raise broken_rule("revision", revision, "only an adapter from the Hub has revisions")
         return self._add_folder(source, folder, caller, base_model, id)
@@ -136,8 +137,9 @@ class Adding:
     def _add_folder(
         self, source: str, folder: Path, caller: Caller, base_model: str | None, id: str | None
     ) -> list[ModelCard]:
-        if not folder.is_dir():
-            raise broken_rule("source", source, f"it must be a folder or a Hub repo's id, and there is no {folder}")
+        if not os.path.isdir(folder):
+            rule = f"it must be a folder or a Hub repo's id, and there is no {shortened(str(folder))}"
+            raise broken_rule("source", source, rule)
         own = read_adapter(folder)
         if own.problem is None:
             return [self._add(own, str(folder), caller, base_model, id or id_of(folder))]

@@ -16,6 +16,7 @@ from typing import Literal
 
 from playground.errors import Cancelled, Forbidden, InternalError, InvalidRequest, PlaygroundError, broken_rule
 from playground.evidence import Saved
+from playground.library.places import whole_place
 from playground.service import Playground
 from playground.types import Caller, Progress
 
@@ -53,9 +54,7 @@ class Saving:
         """Begins to write a fine-tune, merged, into a new folder; raises what tells at once that it cannot be."""
         _require_local(caller)
         self._playground.require_runnable(model_id, caller)
-        path = Path(folder).expanduser()
-        if not path.is_absolute():
-            raise broken_rule("folder", folder, "it must be a whole path, such as /home/me/merged")
+        path = whole_place(folder, "folder")
         self._require_free(str(path))
         work = self._kept("save", model_id, str(path))
         return self._begin(work, self._playground.save(model_id, path, caller))

@@ -65,7 +65,7 @@ def require_place(folder: Path, num_bytes: int) -> None:
     room for `num_bytes`."""
     if os.path.lexists(folder):
         raise broken_rule("folder", str(folder), "it exists, and nothing is written over: name a new one")
-    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder.parent) or not os.access(folder.parent, os.W_OK | os.X_OK):
         raise broken_rule("folder", str(folder), f"{folder.parent} must be a folder that can be written to")
     free = shutil.disk_usage(folder.parent).free
     if num_bytes > free:
