@@ -133,6 +133,23 @@ def test_the_command_says_what_it_wrote(door: Door, tmp_path: Path) -> None:
     assert "saving 100%" in err.getvalue()
 
 
+def test_the_command_takes_a_home_and_a_relative_folder(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = build_parser()
+    commands.add_to(parser)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named, meant in (("~/merged", tmp_path / "merged"), ("merged", tmp_path / "here" / "merged")):
+        assert (
+            merge_command.run(parser.parse_args(["merge", "tune", named]), door[0], io.StringIO(), io.StringIO()) == 0
+        )
+        assert (meant / "model.safetensors").is_file()
+    with pytest.raises(InvalidRequest, match="no such person"):
+        merge_command.run(parser.parse_args(["merge", "tune", "~nobody-of-this-name/x"]), door[0])
+
+
 def test_the_real_program_merges_the_demo(tmp_path: Path) -> None:
     folder = tmp_path / "merged"
     command = [sys.executable, "app.py", "merge", "playground/shop-json", str(folder), "--home", str(tmp_path / "home")]

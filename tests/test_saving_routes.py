@@ -113,6 +113,11 @@ def test_a_push_goes_with_the_persons_token_which_is_told_to_nobody(
     assert (works(house)[0]["state"], works(house)[0]["error"]) == ("failed", "me/full exists already")
     assert [one[1:] for one in pushed] == [("me/merged", "hf_secret", True), ("me/full", "hf_secret", False)]
     assert "hf_secret" not in json.dumps(works(house))
+    assert house.post(f"{MERGES}/push", {**body, "folder": "~/merged", "repo": "me/home"}).status == 200
+    wait_for(lambda: works(house)[0]["state"] == "done")
+    assert pushed[-1][0] == Path.home() / "merged"
+    for wrong in ("merged", "~nobody-of-this-name/x", "\0"):
+        assert house.post(f"{MERGES}/push", {**body, "folder": wrong}).error()["param"] == "folder"
     free.clear()
     house.post(f"{MERGES}/push", {**body, "repo": "me/other"})
     work_id = works(house)[0]["id"]

@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from playground.errors import Cancelled, Forbidden, InternalError, InvalidRequest, PlaygroundError, broken_rule
@@ -62,9 +61,10 @@ class Saving:
     def push(self, folder: str, repo: str, token: str, caller: Caller, *, private: bool) -> Work:
         """Begins to upload a merge that was saved to a new repo, by the token of whoever asks."""
         _require_local(caller)
+        path = whole_place(folder, "folder")
         self._require_free(repo)
-        work = self._kept("push", folder, repo)
-        return self._begin(work, self._playground.push(Path(folder), repo, token, private=private))
+        work = self._kept("push", str(path), repo)
+        return self._begin(work, self._playground.push(path, repo, token, private=private))
 
     def cancel(self, work_id: str, caller: Caller) -> Work:
         """Gives it up: of a save nothing is left, of a push an empty repo. Nothing where it has ended."""
