@@ -62,6 +62,11 @@ def test_a_save_tells_how_far_it_is_from_the_first_load_on(door: Door, tmp_path:
     assert stages[0] == "waiting"
     assert {"loading", "saving"} <= set(stages)
     assert isinstance(items[-1], Saved)
+    (tmp_path / "plain").touch()
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "merged").iterdir()}
+    assert set(modes.values()) == {(tmp_path / "plain").stat().st_mode}, (
+        "whoever reads what is new here reads all of it"
+    )
     AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     wait_for(lambda: not [slot for slot in registry._slots.values() if slot.held])
 
