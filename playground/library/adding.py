@@ -128,8 +128,8 @@ class Adding:
         self._catalog.unwatch(Path(folder))
 
     def on_hub(self, author: str, base_model: str, caller: Caller) -> Sequence[HubAdapter]:
-        """A Hub user's adapters of a base of this catalog, the most downloaded first; raises `ModelLoadFailed` where
-        the Hub does not tell."""
+        """A Hub user's adapters of a base of this catalog, the most downloaded first; raises `InvalidRequest` where
+        the Hub knows no such user, `ModelLoadFailed` where it does not tell."""
         require_manager(caller)
         base = self._catalog.base_of(self._catalog.card(base_model, caller.sees))
         return hub.adapters_of(author, base.id)
