@@ -193,6 +193,11 @@ def test_a_folder_of_runs_is_watched(house: Server, folder: Path, tmp_path: Path
         ({"source": f"/{'x' * 3000}"}, "source", "there is no /xxx"),
         ({"source": "{empty}"}, "source", "there is no adapter in it or below it"),
         ({"source": "{tuned}", "id": "two words"}, "id", "without white space"),
+        *[
+            ({"source": "{tuned}", "id": id}, "id", "names with a slash between")
+            for id in ("../x", "/lead", "ends/", "a//b", "a/./b")
+        ],
+        ({"source": "{tuned}", "id": "\u202ex"}, "id", "characters that can be seen"),
         ({"source": "{tuned}", "base_model": TUNED}, "base_model", "it must be a base model"),
         ({"source": "{tuned}", "base_model": "no/such"}, "base_model", "There is no model 'no/such'"),
         ({"source": "{tuned}", "revision": "main"}, "revision", "only an adapter from the Hub"),
@@ -235,6 +240,24 @@ def test_an_archive_is_added_run_and_removed_with_its_files(house: Server, folde
 
 def adapter_files(folder: Path, name: str) -> dict[str, bytes]:
     return {f"{name}/{file.name}": file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("support-v1.1.zip", "uploads/support-v1.1"),
+        ("support-v1.2.tar.gz", "uploads/support-v1.2"),
+        ("日本語.zip", "uploads/日本語"),
+        ("日" * 180 + ".tgz", "uploads/" + "日" * 60),
+        ("\u202ex\u0007 y.ZIP", "uploads/x-y"),
+        ("..zip", "uploads/adapter"),
+    ],
+)
+def test_an_upload_is_called_as_its_file_is(house: Server, folder: Path, tmp_path: Path, name: str, id: str) -> None:
+    reply = upload(house, zipped(tmp_path / "a", adapter_files(folder, "x")), name)
+    assert reply.status == 200, reply.body
+    assert reply.json()["data"]["id"] == id
+    assert ask(house, id).status == 200
 
 
 def test_an_archive_with_several_adapters_is_refused_by_their_names(

@@ -22,7 +22,7 @@ from playground.catalog.archive import unpack
 from playground.catalog.models_file import is_hub_id, local_path
 from playground.errors import Forbidden, InternalError, InvalidRequest, ModelNotFound, broken_rule, shortened
 from playground.hub import HubAdapter
-from playground.library.naming import id_below, id_of, require_own, slug
+from playground.library.naming import id_below, id_of, require_own, slug, stem
 from playground.library.places import place_named
 from playground.types import Caller, ModelCard
 
@@ -76,7 +76,7 @@ class Adding:
         require_manager(caller)
         if id is not None:
             require_own(id, caller)
-        name = slug(id or Path(file_name).name.split(".")[0]) or "adapter"
+        name = slug(id or stem(file_name)) or "adapter"
         with self._unpacked(archive) as unpacked:
             found = _only_adapter(unpacked, file_name)
             _require_sound(found, "archive")

@@ -12,6 +12,8 @@ from playground.catalog.adapter_folders import checkpoint_step
 from playground.errors import broken_rule
 from playground.types import Caller
 
+_MAX_NAME_BYTES = 180
+
 
 def require_own(id: str, caller: Caller) -> None:
     """Raises `InvalidRequest` where somebody who signed in gives an id that is not below their own name: one that is
@@ -25,9 +27,15 @@ def id_below(name: str, caller: Caller) -> str:
     return name if caller.account is None or name.startswith(f"{caller.account}/") else f"{caller.account}/{name}"
 
 
+def stem(file_name: str) -> str:
+    """What an archive's name says of its content."""
+    return re.sub(r"\.(zip|t[gbx]z2?|tar(\.(gz|bz2|xz))?)$", "", Path(file_name).name, flags=re.IGNORECASE)
+
+
 def slug(text: str) -> str:
-    """A text as the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80]
+    """A text as the name of a folder: letters of any script, as many as a file system takes."""
+    plain = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    return plain.encode("utf-8", "replace")[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def id_of(folder: Path) -> str:
