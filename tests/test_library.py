@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -258,6 +259,15 @@ def test_an_upload_is_called_as_its_file_is(house: Server, folder: Path, tmp_pat
     assert reply.status == 200, reply.body
     assert reply.json()["data"]["id"] == id
     assert ask(house, id).status == 200
+
+
+def test_an_upload_takes_no_room_but_the_homes(
+    house: Server, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container the system's folder for what is temporary is memory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert upload(house, zipped(tmp_path / "a", adapter_files(folder, "x"))).status == 200
+    assert [file.name for file in (house.home / "adapters").iterdir()] == ["mine"]
 
 
 def test_an_archive_with_several_adapters_is_refused_by_their_names(

@@ -6,9 +6,7 @@ Knows the library and its shapes; who may do what is the library's affair.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -165,8 +163,7 @@ def _add_archives(router: APIRouter, library: Library) -> None:
         with pickles, code or links is refused, and so is one whose names lead elsewhere."""
         require_manager(caller)
         _require_bytes(request)
-        with tempfile.TemporaryDirectory(prefix="playground-upload-") as folder:
-            archive = Path(folder) / "archive"
+        with library.adding.receiving() as archive:
             try:
                 with archive.open("wb") as stream:
                     async for chunk in request.stream():

@@ -68,6 +68,17 @@ class Adding:
             raise broken_rule("revision", revision, "only an adapter from the Hub has revisions")
         return self._add_folder(source, folder, caller, base_model, id)
 
+    @contextmanager
+    def receiving(self) -> Generator[Path, None, None]:
+        """Where an archive is kept while it comes: on the disk on which it is unpacked. Raises `InternalError`."""
+        try:
+            self._uploads.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(prefix=".receiving-", dir=self._uploads)
+        except OSError as error:
+            raise InternalError(f"archive: it could not be kept: {error.strerror or error}") from error
+        with folder as name:
+            yield Path(name) / "archive"
+
     def add_archive(
         self, archive: Path, file_name: str, caller: Caller, *, base_model: str | None = None, id: str | None = None
     ) -> ModelCard:
