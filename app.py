@@ -130,7 +130,7 @@ class App:
         # Imported here, so that commands that serve nothing need not wait for gradio.
         from starlette.middleware import Middleware
 
-        from playground.api import Door, SecurityHeaders, SignIn, build_api
+        from playground.api import Door, Origins, SecurityHeaders, SignIn, build_api
         from playground.ui import build_page, launch_settings
 
         if self.settings.zero_gpu:
@@ -142,6 +142,7 @@ class App:
             playground=self.playground,
             metrics=self.metrics,
             sign_in=SignIn(self.playground, self.accounts.cookie_secret()) if self.accounts else None,
+            origins=Origins(self._names()),
         )
         page = build_page(self.playground)
         # With no size given Gradio lets one event wait on ZeroGPU; how many answers may wait is the service's affair.
@@ -156,6 +157,11 @@ class App:
             **launch_settings(),
         )
         return page, url
+
+    def _names(self) -> tuple[str, ...] | None:
+        """The names that the server answers to, where whoever reaches it may do everything."""
+        alone = self.playground.default_caller.everything and not self.playground.keys_on
+        return self.settings.allowed_hosts if alone else None
 
     def _parents(self) -> tuple[str, ...]:
         """The sites that may show the page in a frame."""

@@ -88,7 +88,7 @@ class ModelLoadFailed(PlaygroundError):
 
 
 class SaveFailed(PlaygroundError):
-    """A merge could not be written or pushed, for a reason that a person can act on."""
+    """A merge could not be written or pushed, or what was added not be kept, for a reason that a person can act on."""
 
     status = 503
     code = "save_failed"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from playground.evidence import Fidelity, Saved
+from playground.library import place_named
 from playground.service import Playground
 from playground.types import Caller, Progress
 
@@ -27,13 +28,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser], home: 
     about = "Write a fine-tune, merged into its base, to a folder that transformers loads."
     parser = commands.add_parser(NAME, parents=[home], allow_abbrev=False, help=about, description=about)
     parser.add_argument("model", metavar="MODEL", help="the fine-tune's id")
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="a folder that is not there yet")
+    parser.add_argument("folder", metavar="FOLDER", help="a folder that is not there yet")
 
 
 def run(args: argparse.Namespace, playground: Playground, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
     """Saves it and gives the exit status; raises `PlaygroundError`. An interrupt leaves nothing behind."""
     try:
-        saved = asyncio.run(_saved(playground, args.model, args.folder.absolute(), err))
+        saved = asyncio.run(_saved(playground, args.model, Path.cwd() / place_named(args.folder, "FOLDER"), err))
     except KeyboardInterrupt:
         print("Given up: nothing was written.", file=err)
         return INTERRUPTED

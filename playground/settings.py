@@ -46,7 +46,9 @@ class Settings:
     word that an address beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose
     owner opens or closes it there; `forgets` that its home is gone at the next restart; `zero_gpu` that a GPU is lent
     to it for one answer at a time. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
-    at once over one base. `root_path` is the path that a proxy serves the program below, empty where that is the top.
+    at once over one base. `root_path` is the path that a proxy serves the program below, empty where that is the top;
+    `allowed_hosts` are names, in small letters, that a server on loopback without keys answers to beside the machine's
+    own.
     """
 
     models_file: Path
@@ -62,6 +64,7 @@ class Settings:
     forgets: bool = False
     zero_gpu: bool = False
     root_path: str = ""
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -106,6 +109,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     rows = _whole_number(1, _MAX_ROWS_LIMIT)
     max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
     root_path = source.value(None, "GRADIO_ROOT_PATH", _root_path, lambda: "")
+    allowed_hosts = source.value(None, "PLAYGROUND_ALLOWED_HOSTS", _hosts, lambda: ())
     if source.problems:
         raise ConfigurationError(source.problems)
     return Settings(
@@ -122,6 +126,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         forgets=on_space and space.storage() is None and home == space.home(),
         zero_gpu=space.has_zero_gpu(environ),
         root_path=root_path,
+        allowed_hosts=allowed_hosts,
     )
 
 
@@ -190,6 +195,10 @@ def _host(text: str) -> str:
         if _HOST_NAME.fullmatch(text):
             return text
     raise ValueError("it must be an IP address or a host name, without http:// and without a port")
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(_host(name.strip()).lower().removesuffix(".") for name in text.split(","))
 
 
 def _root_path(text: str) -> str:

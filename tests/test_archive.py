@@ -74,6 +74,17 @@ def test_an_adapter_comes_out_whole(tmp_path: Path, make: Callable[[Path, dict[s
     assert all_files(tmp_path / "out") == files
 
 
+def test_what_tar_and_finder_make_of_a_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "tar").mkdir()
+    unpack(tarred(tmp_path / "a", {f"./{name}": content for name, content in SOUND.items()}), tmp_path / "tar", LIMIT)
+    assert all_files(tmp_path / "tar") == SOUND
+    (tmp_path / "zip").mkdir()
+    run = {f"run/{name}": content for name, content in SOUND.items()}
+    beside = {"__MACOSX/run/._adapter_config.json": b"\0\5\x16\7", "__MACOSX/._run": b"x", "run/._x.bin": b"\0"}
+    unpack(zipped(tmp_path / "b", run | beside | {"run/.DS_Store": b"x"}), tmp_path / "zip", LIMIT)
+    assert all_files(tmp_path / "zip") == run
+
+
 LINKS = {
     "symlink": special("run/link.json", tarfile.SYMTYPE, "/etc/passwd"),
     "hardlink": special("run/link.json", tarfile.LNKTYPE, "/etc/passwd"),
@@ -118,6 +129,17 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
         "trust_remote_code names code",
     ),
     "a name that stands twice": (lambda p: tarred(p, SOUND | {"ADAPTER_config.json": b"{}"}), "it is there twice"),
+    "a name that stands twice, once with a dot": (
+        lambda p: tarred(p, SOUND | {"./adapter_config.json": b"{}"}),
+        "it is there twice",
+    ),
+    "a dot in the middle": (lambda p: tarred(p, SOUND | {"a/./b.json": b"{}"}), "none that a trainer gives"),
+    "a climb after a dot": (lambda p: tarred(p, SOUND | {"./../b.json": b"{}"}), "leads out"),
+    "a root after a dot": (lambda p: tarred(p, SOUND | {".//tmp/b.json": b"{}"}), "leads out"),
+    "a link of Finder's name": (
+        lambda p: tarred(p, SOUND, extra=(special("__MACOSX/link.json", tarfile.SYMTYPE, "/etc/passwd"),)),
+        "links and devices are not unpacked",
+    ),
     "a name with a newline": (lambda p: tarred(p, SOUND | {"a\nb.json": b"{}"}), "none that a trainer gives"),
     "a file that is a folder": (
         lambda p: tarred(p, SOUND | {"x.json": b"{}", "x.json/y.json": b"{}"}),

@@ -137,10 +137,19 @@ def test_a_hub_that_does_not_answer_is_asked_once(
     assert "Retrying" not in caplog.text
 
 
+def test_an_author_whom_the_hub_does_not_know_is_told(server: ListingHub, adding: Adding) -> None:
+    server.status = 404
+    with pytest.raises(InvalidRequest, match="author: 'me' is not allowed: there is no user or organization") as raised:
+        adding.on_hub("me", "org/base", LOCAL)
+    assert raised.value.param == "author"
+
+
 def test_a_repo_is_added_by_what_its_configuration_says(server: ListingHub, adding: Adding) -> None:
     [card] = adding.add("ann/x", ANN, revision="v1")
     assert (card.id, card.base_model, card.adapter, card.owner) == ("ann/x", "org/base", "ann/x", "ann")
     assert card.adapter_revision == "v1"
+    assert [card.id for card in adding.add("ann/x", Caller(account="bob"))] == ["bob/ann/x"]
+    assert [card.id for card in adding.add("ann/x", LOCAL, id="mine")] == ["mine"]
     with pytest.raises(InvalidRequest, match="id: 'ann/x' is not allowed"):
         adding.add("ann/x", ANN)
     assert not any("safetensors" in path for path, _ in server.asked)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +20,13 @@ from playground.accounts import Accounts
 from playground.store import Store
 from tests import tiny
 from tests.drive import wait_for
-from tests.server import LLAMA, OWNED, TUNED, Reply, Server, save_models, serving
+from tests.server import DEMO, LLAMA, OWNED, TUNED, Reply, Server, save_models, serving
 from tests.settling import settle
 from tests.test_archive import SOUND, zipped
 
 LIBRARY = "/api/v1/playground/library"
 MB = 1e6
+NO_KEY: Mapping[str, str] = MappingProxyType({})
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +64,11 @@ def load(server: Server, id: str) -> None:
     wait_for(lambda: model(server, id)["status"] == "ready")
 
 
-def upload(server: Server, archive: Path, name: str = "mine.zip", **query: str) -> Reply:
+def upload(
+    server: Server, archive: Path, name: str = "mine.zip", key: Mapping[str, str] = NO_KEY, **query: str
+) -> Reply:
     asked = "&".join(f"{key}={quote(value)}" for key, value in {"name": name, **query}.items())
-    headers = {"Content-Type": "application/octet-stream"}
+    headers = {"Content-Type": "application/octet-stream", **key}
     return server.send("POST", f"{LIBRARY}/archives?{asked}", archive.read_bytes(), headers)
 
 
@@ -163,6 +169,16 @@ def test_a_folder_is_added_run_and_removed(house: Server, folder: Path, tmp_path
     assert "it was not added here" in reply.error()["message"]
 
 
+def test_what_is_wrong_with_the_list_of_what_was_added_is_told(house: Server, folder: Path, tmp_path: Path) -> None:
+    assert state(house)["problems"] == []
+    place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
+    (house.home / "models.yaml").write_text("models: {")
+    refused = house.post(f"{LIBRARY}/adapters", {"source": str(place)})
+    assert (refused.status, refused.error()["code"]) == (503, "save_failed")
+    assert "nothing was changed: mend" in refused.error()["message"]
+    wait_for(lambda: any("models.yaml, line 1" in one for one in state(house)["problems"]))
+
+
 def test_an_adapter_that_is_trained_further_answers_anew(house: Server, folder: Path, tmp_path: Path) -> None:
     """Whoever asks after the trainer has written is not answered by what was read before."""
     old, new = (tiny.save_adapter("llama", folder / "llama", tmp_path / str(seed), seed=seed) for seed in (7, 8))
@@ -196,10 +212,18 @@ def test_a_folder_of_runs_is_watched(house: Server, folder: Path, tmp_path: Path
     ("body", "param", "told"),
     [
         ({"source": "./nowhere"}, "source", "it must be a folder or a Hub repo's id"),
+        ({"source": "/tmp/a\0b"}, "source", "it must be a path"),
+        ({"source": "~nobody-of-this-name/x"}, "source", "no such person"),
+        ({"source": f"/{'x' * 3000}"}, "source", "there is no /xxx"),
         ({"source": "{empty}"}, "source", "there is no adapter in it or below it"),
         ({"source": "{tuned}", "id": "two words"}, "id", "without white space"),
+        *[
+            ({"source": "{tuned}", "id": id}, "id", "names with a slash between")
+            for id in ("../x", "/lead", "ends/", "a//b", "a/./b")
+        ],
+        ({"source": "{tuned}", "id": "\u202ex"}, "id", "characters that can be seen"),
         ({"source": "{tuned}", "base_model": TUNED}, "base_model", "it must be a base model"),
-        ({"source": "{tuned}", "base_model": "no/such"}, "model", "There is no model 'no/such'"),
+        ({"source": "{tuned}", "base_model": "no/such"}, "base_model", "There is no model 'no/such'"),
         ({"source": "{tuned}", "revision": "main"}, "revision", "only an adapter from the Hub"),
         ({"source": "{parent}", "id": "x"}, "id", "adapters: give it for one of them"),
     ],
@@ -236,6 +260,65 @@ def test_an_archive_is_added_run_and_removed_with_its_files(house: Server, folde
     assert sorted(file.name for file in uploads.iterdir()) == ["support-v2", "support-v2-2"]
     house.send("DELETE", f"{LIBRARY}/adapters?model={quote(added['id'])}", None, {})
     assert [file.name for file in uploads.iterdir()] == ["support-v2-2"]
+
+
+def adapter_files(folder: Path, name: str) -> dict[str, bytes]:
+    return {f"{name}/{file.name}": file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("support-v1.1.zip", "uploads/support-v1.1"),
+        ("support-v1.2.tar.gz", "uploads/support-v1.2"),
+        ("日本語.zip", "uploads/日本語"),
+        ("日" * 180 + ".tgz", "uploads/" + "日" * 60),
+        ("\u202ex\u0007 y.ZIP", "uploads/x-y"),
+        ("..zip", "uploads/adapter"),
+    ],
+)
+def test_an_upload_is_called_as_its_file_is(house: Server, folder: Path, tmp_path: Path, name: str, id: str) -> None:
+    reply = upload(house, zipped(tmp_path / "a", adapter_files(folder, "x")), name)
+    assert reply.status == 200, reply.body
+    assert reply.json()["data"]["id"] == id
+    assert ask(house, id).status == 200
+
+
+def test_an_upload_takes_no_room_but_the_homes(
+    house: Server, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container the system's folder for what is temporary is memory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    assert upload(house, zipped(tmp_path / "a", adapter_files(folder, "x"))).status == 200
+    assert [file.name for file in (house.home / "adapters").iterdir()] == ["mine"]
+
+
+def test_an_archive_with_several_adapters_is_refused_by_their_names(
+    house: Server, folder: Path, tmp_path: Path
+) -> None:
+    for one, other in (("run/checkpoint-31", "run/checkpoint-44"), ("a", "b"), ("run", "run/other")):
+        archive = zipped(tmp_path / "x", adapter_files(folder, one) | adapter_files(folder, other))
+        error = upload(house, archive).error()
+        assert error["param"] == "archive"
+        assert f"it holds 2 adapters ({one}, {other})" in error["message"]
+        assert list((house.home / "adapters").iterdir()) == []
+    whole = adapter_files(folder, "run") | adapter_files(folder, "run/checkpoint-31")
+    assert upload(house, zipped(tmp_path / "x", whole)).json()["data"]["id"] == "uploads/mine"
+    assert model(house, "uploads/mine/checkpoint-31")["run"] == "uploads/mine"
+
+
+@pytest.mark.parametrize("way", ["a folder", "an archive"])
+def test_an_adapter_of_another_base_is_refused(house: Server, folder: Path, tmp_path: Path, way: str) -> None:
+    if way == "a folder":
+        reply = house.post(f"{LIBRARY}/adapters", {"source": str(folder / "tuned"), "base_model": DEMO})
+    else:
+        reply = upload(house, zipped(tmp_path / "a", adapter_files(folder, "x")), base_model=DEMO)
+    assert reply.error()["param"] == "base_model"
+    assert (
+        f"'{DEMO}' is not allowed: its adapter_config.json says that it was trained on {LLAMA}"
+        in reply.error()["message"]
+    )
+    assert not any(one["removable"] for one in state(house)["models"])
 
 
 @pytest.mark.parametrize(
@@ -289,8 +372,9 @@ def test_with_keys_what_one_adds_is_theirs(folder: Path, tmp_path: Path) -> None
     with keyed.serving as house:
         files = {file.name: file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
         data, path = zipped(tmp_path / "a", files).read_bytes(), f"{LIBRARY}/archives?name=mine.zip"
-        assert house.send("POST", path, data, {}).status == 401
-        added = house.send("POST", path, data, keyed.ann).json()["data"]
+        octets = {"Content-Type": "application/octet-stream"}
+        assert house.send("POST", path, data, octets).status == 401
+        added = house.send("POST", path, data, {**octets, **keyed.ann}).json()["data"]
         assert (added["owner"], added["removable"]) == ("ann", True)
         assert ask(house, added["id"], **keyed.ann).status == 200
         assert ask(house, added["id"], **keyed.bob).status == 404
@@ -301,6 +385,31 @@ def test_with_keys_what_one_adds_is_theirs(folder: Path, tmp_path: Path) -> None
         refused = house.post(f"{LIBRARY}/adapters", source, **keyed.ann)
         assert (refused.status, refused.error()["code"]) == (403, "forbidden")
         assert house.send("DELETE", remove, None, keyed.ann).status == 200
+
+
+def test_with_keys_nobody_learns_what_others_have(folder: Path, tmp_path: Path) -> None:
+    keyed = Keyed(folder, tmp_path / "home")
+    with keyed.serving as house:
+        files = {file.name: file.read_bytes() for file in (folder / "tuned").iterdir() if file.is_file()}
+        archive = zipped(tmp_path / "a", files)
+
+        def told(key: dict[str, str], **query: str) -> Any:
+            reply = upload(house, archive, key=key, **query)
+            return (reply.status, reply.error()) if reply.status != 200 else reply.json()["data"]["id"]
+
+        def same(one: Any, other: Any, names: tuple[str, str]) -> bool:
+            return json.dumps(one).replace(*names) == json.dumps(other)
+
+        assert told(keyed.ann) == "ann/mine"
+        assert told(keyed.ann, id="ann/private") == "ann/private"
+        assert told(keyed.bob) == "bob/mine", "whose number would say that somebody has one of this name"
+        assert told(keyed.bob) == "bob/mine-2"
+        for key, theirs in (("id", "ann/private"), ("base_model", "ann/private")):
+            refused, unknown = told(keyed.bob, **{key: theirs}), told(keyed.bob, **{key: "no/such"})
+            assert refused[1]["param"] == key
+            assert same(refused, unknown, (theirs, "no/such")), (refused, unknown)
+        assert "bob/" in told(keyed.bob, id="ann/private")[1]["message"]
+        assert told(keyed.ann, base_model="ann/private")[1]["code"] == "validation_error"
 
 
 def test_on_an_open_server_nobody_manages(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from playground.catalog import Entry, LiveCatalog, live
-from playground.errors import ConfigurationError, InternalError, InvalidRequest, ModelNotFound
+from playground.errors import ConfigurationError, InternalError, InvalidRequest, ModelNotFound, SaveFailed
 from playground.types import ModelCard
 from tests.test_catalog import make_adapter
 
@@ -179,12 +179,12 @@ def test_a_base_that_was_taken_out_leaves_its_fine_tune_with_the_reason(tmp_path
     card = opened(tmp_path).card("me/new")
     assert card.base_model is None
     assert "its base model 'org/base' is not in the catalog" in str(card.problem)
+    assert "an entry of its own" not in str(card.problem), "which it has"
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is empty"),
         ("models:\n- id: x\n", "line 2, entry 'x': base_model: (absent) is not allowed: only fine-tuned models"),
         ("models:\n- id: x\n  base_model: org/base\n  adapter: a\n  colour: 1\n", "there is no such key"),
         ("adapter_dirs: runs\n", "adapter_dirs: 'runs' is not allowed: it must be a list of folders"),
@@ -202,14 +202,47 @@ def test_a_broken_file_is_told_at_the_start_and_kept(tmp_path: Path, text: str, 
     assert file.read_text() == text
 
 
-def test_a_file_that_breaks_while_the_program_runs_leaves_what_was_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "models:\n", "adapter_dirs:\n", "{}"])
+def test_an_empty_file_says_nothing(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "home" / "models.yaml"
+    file.parent.mkdir()
+    file.write_text(text)
     catalog = opened(tmp_path)
+    assert [*catalog.cards] == ["org/base", "me/listed"]
+    assert catalog.problems() == []
     catalog.add(entry(tmp_path))
-    (tmp_path / "home" / "models.yaml").write_text("models: {")
+    assert "me/new" in opened(tmp_path).cards
+
+
+def test_a_file_that_breaks_while_the_program_runs_leaves_what_was_there_and_says_so(tmp_path: Path) -> None:
+    catalog, file = opened(tmp_path), tmp_path / "home" / "models.yaml"
+    catalog.add(entry(tmp_path))
+    sound = file.read_text()
+    file.write_text("models: {")
     catalog.look_again()
     assert "me/new" in catalog.cards
-    with pytest.raises(ConfigurationError):
-        catalog.add(entry(tmp_path, "me/other"))
+    [problem] = catalog.problems()
+    assert f"{file}, line 1" in problem
+    for change in (lambda: catalog.add(entry(tmp_path, "me/other")), lambda: catalog.remove("me/new")):
+        with pytest.raises(SaveFailed, match=r"nothing was changed: mend .*models\.yaml"):
+            change()
+    assert file.read_text() == "models: {"
+    file.write_text(sound)
+    catalog.look_again()
+    assert catalog.problems() == []
+    catalog.remove("me/new")
+
+
+def test_what_a_hand_adds_under_an_id_of_the_persons_file_is_told_and_not_used(tmp_path: Path) -> None:
+    opened(tmp_path).add(entry(tmp_path))
+    file = tmp_path / "home" / "models.yaml"
+    file.write_text(file.read_text().replace("id: me/new", "id: org/base"))
+    catalog = opened(tmp_path)
+    assert [*catalog.cards] == ["org/base", "me/listed"]
+    assert not catalog.was_added("org/base")
+    [problem] = catalog.problems()
+    assert f"{file}: org/base is not used" in problem
+    assert "models.yaml has a model of this id" in problem
 
 
 def test_a_folder_that_is_away_today_is_told_and_stays_watched(tmp_path: Path) -> None:

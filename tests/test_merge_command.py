@@ -62,6 +62,11 @@ def test_a_save_tells_how_far_it_is_from_the_first_load_on(door: Door, tmp_path:
     assert stages[0] == "waiting"
     assert {"loading", "saving"} <= set(stages)
     assert isinstance(items[-1], Saved)
+    (tmp_path / "plain").touch()
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "merged").iterdir()}
+    assert set(modes.values()) == {(tmp_path / "plain").stat().st_mode}, (
+        "whoever reads what is new here reads all of it"
+    )
     AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     wait_for(lambda: not [slot for slot in registry._slots.values() if slot.held])
 
@@ -131,6 +136,23 @@ def test_the_command_says_what_it_wrote(door: Door, tmp_path: Path) -> None:
     assert f"{tmp_path / 'merged'}: " in out.getvalue()
     assert "merged in float32: logits differ by at most" in out.getvalue()
     assert "saving 100%" in err.getvalue()
+
+
+def test_the_command_takes_a_home_and_a_relative_folder(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = build_parser()
+    commands.add_to(parser)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named, meant in (("~/merged", tmp_path / "merged"), ("merged", tmp_path / "here" / "merged")):
+        assert (
+            merge_command.run(parser.parse_args(["merge", "tune", named]), door[0], io.StringIO(), io.StringIO()) == 0
+        )
+        assert (meant / "model.safetensors").is_file()
+    with pytest.raises(InvalidRequest, match="no such person"):
+        merge_command.run(parser.parse_args(["merge", "tune", "~nobody-of-this-name/x"]), door[0])
 
 
 def test_the_real_program_merges_the_demo(tmp_path: Path) -> None:

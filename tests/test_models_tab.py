@@ -252,6 +252,14 @@ def test_what_another_server_answers_is_not_offered_to_this_memory(
         person.page.goto("about:blank")
 
 
+def test_a_broken_list_of_what_was_added_is_told(models: Models) -> None:
+    (models.server.home / "models.yaml").write_text("models: {")
+    told = models.tab.get_by_role("alert").filter(has_text="What was added needs mending")
+    expect(told).to_contain_text("models.yaml, line 1")
+    (models.server.home / "models.yaml").unlink()
+    expect(told).to_have_count(0)
+
+
 def test_a_watched_folder_shows_checkpoints_as_they_come(models: Models, folder: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     tiny.save_adapter("llama", folder / "llama", runs / "a" / "checkpoint-5", seed=7)

@@ -27,8 +27,8 @@ class ScriptedEngine:
         self.prepared.append(card.id)
         self.loader.note_use()
         if card.type == "fine-tuned":
-            on_prepare, self.loader.on_prepare = self.loader.on_prepare, lambda: None
-            on_prepare()
+            on_prepare, self.loader.on_prepare = self.loader.on_prepare, lambda _: None
+            on_prepare(watch)
         if card.id in self.loader.broken:
             raise ModelLoadFailed(f"{card.id} is broken")
 
@@ -74,7 +74,7 @@ class ScriptedLoader:
     sizes: dict[str, int] = field(default_factory=lambda: {"huge": 100})
     registry: Registry | None = None
     falls_apart: bool = False
-    on_prepare: Callable[[], None] = lambda: None
+    on_prepare: Callable[[LoadWatch], None] = lambda _: None
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
         return self.sizes.get(base.id, 10)
@@ -176,6 +176,26 @@ def test_who_waits_hears_how_far_it_is_also_who_comes_late() -> None:
     early.engine()
     late.engine()
     assert early.progress[-1].fraction == 1.0
+
+
+def test_who_waits_at_a_base_hears_nothing_of_somebody_elses_fine_tune() -> None:
+    loader, mine, others = ScriptedLoader(), tune("t", "a"), tune("u", "a")
+    registry = make(loader)
+    Asked(registry, base("a")).engine()
+    late: list[Asked] = []
+    shown: list[Progress | None] = []
+
+    def others_come(watch: LoadWatch) -> None:
+        watch.report(Progress("loading", 0.5, "my-secret"))
+        late.extend(Asked(registry, card) for card in (others, mine))
+        shown.extend(registry.usage(card).progress for card in (others, mine))
+
+    loader.on_prepare = others_come
+    Asked(registry, mine).engine()
+    late[0].engine()
+    own, waiting = Progress("loading", 0.5, "my-secret"), Progress("waiting")
+    assert shown == [waiting, own]
+    assert (late[0].progress, late[1].progress) == ([waiting], [own])
 
 
 def test_a_load_goes_on_while_one_waits_and_ends_when_all_have_left() -> None:
@@ -315,7 +335,7 @@ def test_a_fine_tune_is_reserved_before_it_is_read_and_idle_bases_go_for_it() ->
     idle.engine()
     idle.lease.release()
     reading: list[int] = []
-    loader.on_prepare = lambda: reading.append(registry.used_bytes())
+    loader.on_prepare = lambda _: reading.append(registry.used_bytes())
     Asked(registry, tune("t", "a")).engine()
     assert loader.closed == ["b"]
     assert reading == [18]
@@ -465,7 +485,7 @@ def test_what_is_forgotten_while_it_is_made_ready_is_made_ready_again() -> None:
     early = Asked(registry, tune("t", "a"))
     Asked(registry, base("a"))
     wait_for(lambda: early.progress)
-    loader.on_prepare = lambda: registry.forget(tune("t", "a"))
+    loader.on_prepare = lambda _: registry.forget(tune("t", "a"))
     loader.gates["a"].set()
     early.engine()
     late = Asked(registry, tune("t", "a"))

@@ -70,6 +70,7 @@ def test_environment(tmp_path):
             "PLAYGROUND_HISTORY": "off",
             "PLAYGROUND_MEMORY_GB": "1.5",
             "PLAYGROUND_MAX_ROWS": "4",
+            "PLAYGROUND_ALLOWED_HOSTS": "Play.example., 10.0.0.7",
         },
     )
     assert settings == Settings(
@@ -82,6 +83,7 @@ def test_environment(tmp_path):
         open_to_all=False,
         memory_bytes=1_500_000_000,
         max_rows=4,
+        allowed_hosts=("play.example", "10.0.0.7"),
     )
 
 
@@ -124,6 +126,8 @@ def test_relative_paths_are_relative_to_where_the_person_stands(tmp_path, monkey
         ([], {"PLAYGROUND_MEMORY_GB": "8 GB"}, "PLAYGROUND_MEMORY_GB", "'8 GB'"),
         ([], {"PLAYGROUND_MAX_ROWS": "0"}, "PLAYGROUND_MAX_ROWS", "'0'"),
         ([], {"PLAYGROUND_MAX_ROWS": "2.5"}, "PLAYGROUND_MAX_ROWS", "'2.5'"),
+        ([], {"PLAYGROUND_ALLOWED_HOSTS": "play.example,"}, "PLAYGROUND_ALLOWED_HOSTS", "'play.example,'"),
+        ([], {"PLAYGROUND_ALLOWED_HOSTS": "http://play"}, "PLAYGROUND_ALLOWED_HOSTS", "'http://play'"),
         ([], {"PLAYGROUND_MODELS": "\0"}, "PLAYGROUND_MODELS", "'\\x00'"),
         (["--home", "~nobody-here/x"], {}, "--home", "'~nobody-here/x'"),
     ],

@@ -1,6 +1,6 @@
 """The one way in, for page and API alike: who is calling is found out here, once, before anything else runs.
 
-Knows addresses, keys and cookies; what a request wants is the affair of whoever it is handed to.
+Knows addresses, keys, cookies and whose page asks; what a request wants is the affair of whoever it is handed to.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from playground.api import sign_in
 from playground.api.application import ASSETS
 from playground.api.errors import MAX_BODY_BYTES, NoSuchRoute, error_response
 from playground.api.library_routes import ARCHIVES_PATH
+from playground.api.origins import Origins
 from playground.api.sign_in import SignIn
 from playground.errors import InvalidKey, PlaygroundError
 from playground.library import MAX_ARCHIVE_BYTES
@@ -34,13 +35,20 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 class Door:
     """Goes before the page's application `app`: takes what is the API's to `api`, and lets nobody to either who
-    has no key where keys are on. The caller is left in the request's state."""
+    has no key where keys are on, or whom `origins` refuses. The caller is left in the request's state."""
 
     def __init__(
-        self, app: ASGIApp, *, api: FastAPI, playground: Playground, metrics: Metrics, sign_in: SignIn | None
+        self,
+        app: ASGIApp,
+        *,
+        api: FastAPI,
+        playground: Playground,
+        metrics: Metrics,
+        sign_in: SignIn | None,
+        origins: Origins,
     ) -> None:
         self._page, self._api = app, api
-        self._playground, self._metrics, self._sign_in = playground, metrics, sign_in
+        self._playground, self._metrics, self._sign_in, self._origins = playground, metrics, sign_in, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,8 +101,9 @@ class Door:
                 await self._page(scope, _limited(receive), _telling_of_no_route(scope, receive, send))
 
     async def _let_in(self, path: str, scope: Scope) -> None:
-        free = path.startswith(FREE_PREFIXES)
-        caller = ANYBODY if free else await run_in_threadpool(self._caller, Request(scope))
+        free, request = path.startswith(FREE_PREFIXES), Request(scope)
+        caller = ANYBODY if free else await run_in_threadpool(self._caller, request)
+        self._origins.require_own(request)
         scope.setdefault("state", {})["caller"] = caller
 
     def _caller(self, request: Request) -> Caller:

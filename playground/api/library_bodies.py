@@ -85,13 +85,15 @@ class Memory(BaseModel):
 
 class LibraryState(BaseModel):
     """All models that the caller sees. Only who `may_manage` may change anything, and who `may_save` write merges to
-    this machine's disk; `watched` are the folders that were added here, told to whoever sits at the machine."""
+    this machine's disk; `watched` are the folders that were added here and `problems` what is wrong with the file of
+    what was added, both told to whoever sits at the machine."""
 
     models: list[LibraryModel]
     memory: Memory
     may_manage: bool
     may_save: bool
     watched: list[str]
+    problems: list[str]
 
 
 class LibraryReply(BaseModel):
@@ -164,4 +166,5 @@ STATE = LibraryState(
     may_manage=True,
     may_save=True,
     watched=[],
+    problems=[],
 )

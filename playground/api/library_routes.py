@@ -6,9 +6,7 @@ Knows the library and its shapes; who may do what is the library's affair.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -37,11 +35,12 @@ from playground.api.library_bodies import (
     WatchedReply,
 )
 from playground.api.playground_routes import listed
-from playground.errors import InternalError
+from playground.errors import InternalError, broken_rule
 from playground.library import Library, Standing, require_manager
 from playground.types import Caller
 
 ARCHIVES_PATH = "/api/v1/playground/library/archives"
+ARCHIVE_TYPE = "application/octet-stream"
 MANAGING = {**documented(400, 404, 413), **LISTING}
 LOADING = {**documented(501, 503), **MANAGING}
 ADDING = {**documented(503), **MANAGING}
@@ -51,7 +50,7 @@ _ADAPTERS = ListedAdaptersReply(
     data=[ListedAdapter(id="me/support-v2", num_downloads=12, last_modified="2026-11-02T10:00:00+00:00")]
 )
 _THIS = asked(this_model={"model": MODEL.id})
-_ARCHIVE = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+_ARCHIVE = {"requestBody": {"required": True, "content": {ARCHIVE_TYPE: {"schema": {"type": "string"}}}}}
 
 ModelName = Annotated[str, Query(min_length=1, max_length=500, description="A model's id.")]
 HubName = Annotated[str, Query(min_length=1, max_length=100, description="A user or an organization on the Hub.")]
@@ -83,6 +82,7 @@ def _add_memory(router: APIRouter, library: Library) -> None:
                 may_manage=shelf.may_manage,
                 may_save=shelf.may_save,
                 watched=library.adding.watched(caller),
+                problems=library.adding.problems(caller),
             )
         )
 
@@ -132,13 +132,13 @@ def _add_adding(router: APIRouter, library: Library) -> None:
         cards = library.adding.add(body.source, caller, base_model=body.base_model, id=body.id, revision=body.revision)
         return AddedReply(data=shown([card.id for card in cards], caller))
 
-    @router.delete("/adapters", responses={**MANAGING, **answered(RemovedReply(data=ModelBody(model=MODEL.id)))})
+    @router.delete("/adapters", responses={**ADDING, **answered(RemovedReply(data=ModelBody(model=MODEL.id)))})
     def remove(model: ModelName, caller: CurrentCaller) -> RemovedReply:
         """Takes out a fine-tune that was added here. Its files stay, unless they were uploaded."""
         library.adding.remove(model, caller)
         return RemovedReply(data=ModelBody(model=model))
 
-    @router.post("/unwatch", responses={**MANAGING, **answered(WatchedReply(data=[]))})
+    @router.post("/unwatch", responses={**ADDING, **answered(WatchedReply(data=[]))})
     def unwatch(body: FolderBody, caller: CurrentCaller) -> WatchedReply:
         """Watches a folder no longer; what was found in it is gone from the list."""
         library.adding.unwatch(body.folder, caller)
@@ -155,15 +155,15 @@ def _add_adding(router: APIRouter, library: Library) -> None:
 
 
 def _add_archives(router: APIRouter, library: Library) -> None:
-    @router.post("/archives", responses={**MANAGING, **answered(LibraryModelReply(data=MODEL))}, openapi_extra=_ARCHIVE)
+    @router.post("/archives", responses={**ADDING, **answered(LibraryModelReply(data=MODEL))}, openapi_extra=_ARCHIVE)
     async def upload(
         request: Request, name: FileName, caller: CurrentCaller, base_model: Optional = None, id: Optional = None
     ) -> LibraryModelReply:
         """Adds the adapter in a zip or tar file, sent as the body. Only safetensors and JSON are unpacked; an archive
         with pickles, code or links is refused, and so is one whose names lead elsewhere."""
         require_manager(caller)
-        with tempfile.TemporaryDirectory(prefix="playground-upload-") as folder:
-            archive = Path(folder) / "archive"
+        _require_bytes(request)
+        with library.adding.receiving() as archive:
             try:
                 with archive.open("wb") as stream:
                     async for chunk in request.stream():
@@ -174,6 +174,13 @@ def _add_archives(router: APIRouter, library: Library) -> None:
                 lambda: library.adding.add_archive(archive, name, caller, base_model=base_model, id=id)
             )
         return LibraryModelReply(data=_shown(await run_in_threadpool(library.standing, card.id, caller)))
+
+
+def _require_bytes(request: Request) -> None:
+    """What a page of another site can send without asking first has one of three other kinds, or none."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != ARCHIVE_TYPE:
+        raise broken_rule("Content-Type", kind, f"an archive is sent with Content-Type: {ARCHIVE_TYPE}")
 
 
 def _shown(standing: Standing) -> LibraryModel:

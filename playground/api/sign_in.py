@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from html import escape
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from playground.api.origins import is_foreign
 from playground.errors import InvalidKey, PlaygroundError
 from playground.service import Playground
 
@@ -67,7 +68,7 @@ class SignIn:
         """The id of the key that the browser signed in with; None where it did not, or where another site's page
         sends the request."""
         cookie = request.cookies.get(self._cookie)
-        if cookie is None or not _same_site(request):
+        if cookie is None or is_foreign(request):
             return None
         try:
             return str(self._signer.loads(cookie, max_age=MAX_AGE_SECONDS))
@@ -78,7 +79,7 @@ class SignIn:
         """The form, or what came of sending it."""
         if request.method != "POST":
             return _form("", 200)
-        if not _same_site(request):
+        if is_foreign(request):
             return _form("To sign in, use the form on this page.", 403)
         try:
             fields = parse_qs((await request.body()).decode("latin-1"), max_num_fields=4)
@@ -105,7 +106,7 @@ class SignIn:
 
     def sign_out(self, request: Request) -> Response:
         """Forgets the cookie, where this page's own button asks for it: other sites can link and send as well."""
-        if request.method != "POST" or not _same_site(request):
+        if request.method != "POST" or is_foreign(request):
             return _form("To sign out, use the button on the page.", 403)
         response = RedirectResponse(PATH.removeprefix("/"), 303)
         response.delete_cookie(self._cookie, path=request.scope.get("root_path") or "/")
@@ -115,13 +116,6 @@ class SignIn:
 def _form(problem: str, status: int) -> Response:
     shown = f'<p role="alert">{escape(problem)}</p>' if problem else ""
     return HTMLResponse(_PAGE.format(problem=shown), status, {"Cache-Control": "no-store"})
-
-
-def _same_site(request: Request) -> bool:
-    origin = request.headers.get("origin")
-    # A proxy may ask under another name; no page of another site can send its header.
-    own = (request.headers.get("host"), request.headers.get("x-forwarded-host"))
-    return origin is None or urlsplit(origin).netloc in own
 
 
 def _is_secure(request: Request) -> bool:

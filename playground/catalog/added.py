@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from playground.catalog.entry import Entry
 from playground.catalog.models_file import ModelsFile, read_added_file
-from playground.errors import InternalError, broken_rule
+from playground.errors import ConfigurationError, InternalError, SaveFailed, broken_rule
 
 _HEAD = "# Fine-tunes that were added on the page or over REST. The program writes this file: it may be changed\n"
 _HEAD += "# while the program does not run.\n"
@@ -25,19 +25,20 @@ NOTHING = ModelsFile(Path(), (), ())
 
 class AddedFile:
     """The file at `path`, which need not be there yet. Changes are whole or not at all, and two processes may make
-    them. Raises `ConfigurationError` where the file is broken, `InternalError` where it cannot be written."""
+    them. Reading raises `ConfigurationError` where the file is broken; changing then raises `SaveFailed`, and
+    `InternalError` where it cannot be written."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def read(self) -> ModelsFile:
         """What stands in it now."""
-        return read_added_file(self._path) if os.path.lexists(self._path) else NOTHING
+        return read_added_file(self.path) if os.path.lexists(self.path) else NOTHING
 
     def stamp(self) -> tuple[int, int] | None:
         """Differs once the file has changed."""
         try:
-            status = self._path.stat()
+            status = self.path.stat()
         except OSError:
             return None
         return status.st_mtime_ns, status.st_ino
@@ -68,11 +69,15 @@ class AddedFile:
     @contextlib.contextmanager
     def _changing(self) -> Generator[ModelsFile, None, None]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self._path}.lock"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"):
                 yield self.read()
+        except ConfigurationError as error:
+            raise SaveFailed(
+                f"the list of what was added is broken, and nothing was changed: mend {self.path}"
+            ) from error
         except OSError as error:
-            raise InternalError(f"{self._path} cannot be written: {error.strerror or error}") from error
+            raise InternalError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
     def _write(self, entries: Sequence[Entry], folders: Sequence[Path]) -> None:
         data = {
@@ -80,13 +85,13 @@ class AddedFile:
             "adapter_dirs": [str(folder) for folder in folders],
         }
         text = _HEAD + yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
-        handle, unfinished = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
+        handle, unfinished = tempfile.mkstemp(prefix=f"{self.path.name}.", dir=self.path.parent)
         try:
             with open(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(unfinished, self._path)
+            os.replace(unfinished, self.path)
         except BaseException:
             os.unlink(unfinished)
             raise

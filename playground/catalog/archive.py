@@ -48,7 +48,7 @@ def unpack(archive: Path, into: Path, max_bytes: int) -> None:
     """
     try:
         with closing(_opened(archive)) as opened:
-            members = list(_members(opened))
+            members = [member for member in _members(opened) if not _is_finders(member.name)]
             _check_names(members)
             left = max_bytes
             for member in members:
@@ -89,7 +89,7 @@ def _in_zip(opened: zipfile.ZipFile) -> Iterator[_Member]:
             _refuse(info.filename, "links and devices are not unpacked")
         if info.flag_bits & 1:
             _refuse(info.filename, "it is encrypted")
-        yield _Member(info.filename, lambda info=info: opened.open(info))
+        yield _Member(_from_here(info.filename), lambda info=info: opened.open(info))
 
 
 def _in_tar(opened: tarfile.TarFile) -> Iterator[_Member]:
@@ -98,7 +98,17 @@ def _in_tar(opened: tarfile.TarFile) -> Iterator[_Member]:
             continue
         if not info.isreg():
             _refuse(info.name, "links and devices are not unpacked")
-        yield _Member(info.name, lambda info=info: _required(opened.extractfile(info)))
+        yield _Member(_from_here(info.name), lambda info=info: _required(opened.extractfile(info)))
+
+
+def _from_here(name: str) -> str:
+    """A name without the `./` that tar writes where it is given a folder itself."""
+    return name.removeprefix("./")
+
+
+def _is_finders(name: str) -> bool:
+    """What macOS puts beside each file, to be read by macOS."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
 
 
 def _required(stream: IO[bytes] | None) -> IO[bytes]:

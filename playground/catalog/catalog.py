@@ -197,7 +197,8 @@ def _listed(file: ModelsFile, bases: Mapping[str, ModelCard]) -> Iterator[ModelC
 def _orphan(entry: Entry) -> ModelCard:
     """Of one that was added, whose base was taken out of the models.yaml since."""
     card = ModelCard(id=entry.id, name=entry.name or _last_part(entry.id), type="fine-tuned", source="")
-    return replace(card, owner=entry.owner, problem=_unknown_base(entry.base_model))
+    problem = f"its base model {entry.base_model!r} is not in the catalog: add an entry for that to models.yaml"
+    return replace(card, owner=entry.owner, problem=problem)
 
 
 def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard], folder: Path) -> str | None:
@@ -206,10 +207,8 @@ def _listed_problem(path: Path, base: ModelCard, bases: Mapping[str, ModelCard],
     if not os.path.isdir(path):
         return f"{path} is not a folder"
     found = read_adapter(path)
-    trained_on = base_named(found, bases.values(), folder)
-    if found.problem is None and trained_on is not None and trained_on.source != base.source:
-        return f"its adapter_config.json says that it was trained on {trained_on.id}, and its entry says {base.id}"
-    return found.problem
+    elsewhere = trained_elsewhere(found, base, bases.values(), folder)
+    return f"{elsewhere}, and its entry says {base.id}" if found.problem is None and elsewhere else found.problem
 
 
 def _checkpoint_card(run: ModelCard, found: AdapterFolder) -> ModelCard:
@@ -283,6 +282,14 @@ def base_named(found: AdapterFolder, bases: Iterable[ModelCard], folder: Path) -
     bases = list(bases)
     by_id = next((base for base in bases if base.id in names), None)
     return by_id or next((base for base in bases if base.source in names | folders), None)
+
+
+def trained_elsewhere(found: AdapterFolder, base: ModelCard, bases: Iterable[ModelCard], folder: Path) -> str | None:
+    """Why an adapter is none of `base`, where adapter_config.json means another base that is here."""
+    trained_on = base_named(found, bases, folder)
+    if trained_on is None or trained_on.source == base.source:
+        return None
+    return f"its adapter_config.json says that it was trained on {trained_on.id}"
 
 
 def _named_folders(folders: Sequence[Path], added: Sequence[Path]) -> dict[str, Path]:

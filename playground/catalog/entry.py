@@ -6,6 +6,7 @@ Refuses to know other entries, the disk, and what an entry is for.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -44,6 +45,10 @@ def _one_line(text: str) -> str:
 def _id(text: str) -> str:
     if not re.fullmatch(r"[^\s\x00-\x1f]{1,200}", text):
         raise ValueError("it must be 1 to 200 characters without white space")
+    if any(unicodedata.category(char) == "Cf" for char in text):
+        raise ValueError("it must be made of characters that can be seen")
+    if any(part in ("", ".", "..") for part in text.split("/")):
+        raise ValueError("it must be names with a slash between, none of them empty, . or ..")
     return text
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playground.catalog.adapter_folders import AdapterFolder
 from playground.catalog.added import AddedFile
-from playground.catalog.catalog import base_named, catalog_of
+from playground.catalog.catalog import base_named, catalog_of, trained_elsewhere
 from playground.catalog.entry import Entry
 from playground.catalog.models_file import read_models_file
 from playground.errors import ConfigurationError, ModelNotFound, broken_rule
@@ -32,6 +32,7 @@ class LiveCatalog:
     def __init__(self, models_file: Path, added_file: Path) -> None:
         self._file, self._added_file = read_models_file(models_file), AddedFile(added_file)
         self._added, self._stamp = self._added_file.read(), self._added_file.stamp()
+        self._broken: tuple[str, ...] = ()
         self._catalog = catalog_of(self._file, self._added)
         self._looked_at = time.monotonic()
         self._looking = threading.Lock()
@@ -58,13 +59,24 @@ class LiveCatalog:
 
     def base_named(self, found: AdapterFolder) -> ModelCard | None:
         """The base that an adapter says it was trained on, where it is here."""
-        return base_named(
-            found, (card for card in self._catalog.cards.values() if card.type == "base"), self._file.folder
-        )
+        return base_named(found, self._bases(), self._file.folder)
+
+    def trained_elsewhere(self, found: AdapterFolder, base: ModelCard) -> str | None:
+        """Why an adapter is none of `base`, where it says so."""
+        return trained_elsewhere(found, base, self._bases(), self._file.folder)
+
+    def _bases(self) -> list[ModelCard]:
+        return [card for card in self._catalog.cards.values() if card.type == "base"]
 
     def was_added(self, id: str) -> bool:
         """Whether a fine-tune stands in the file of what was added, so that it can be removed."""
-        return any(entry.id == id for entry in self._added.entries)
+        return any(entry.id == id for entry in self._added.entries) and not self._is_listed(id)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file of what was added, as somebody's hand has left it."""
+        unused = [entry.id for entry in self._added.entries if self._is_listed(entry.id)]
+        rule = "is not used: models.yaml has a model of this id, so take it out here"
+        return [*self._broken, *(f"{self._added_file.path}: {id} {rule}" for id in unused)]
 
     def watched(self) -> tuple[Path, ...]:
         """The folders that were added to those of the models.yaml."""
@@ -108,6 +120,9 @@ class LiveCatalog:
             if self._is_stale():
                 self._read()
 
+    def _is_listed(self, id: str) -> bool:
+        return any(entry.id == id for entry in self._file.entries)
+
     def _is_stale(self) -> bool:
         return time.monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
 
@@ -125,8 +140,10 @@ class LiveCatalog:
         stamp = self._added_file.stamp()
         if stamp == self._stamp:
             return
+        self._stamp = stamp
         try:
-            self._added, self._stamp = self._added_file.read(), stamp
+            self._added, self._broken = self._added_file.read(), ()
         except ConfigurationError as error:
             # Somebody is changing it: what it said before holds until it can be read again.
+            self._broken = error.problems
             log.warning("%s", error.message)

@@ -48,6 +48,8 @@ class _Given:
 def read_models_file(file: Path) -> ModelsFile:
     """Reads and checks a models.yaml; raises `ConfigurationError` with all that is wrong with it."""
     data, folder, problems = _opened(file)
+    if not data:
+        raise ConfigurationError([f"{file}: is empty: it must hold the key `models`"])
     given = _entries(data.get("models", ABSENT), problems)
     _check_ids(given, problems)
     checked = [_check(one, _rules(one, given, folder), folder, problems) for one in given]
@@ -57,13 +59,13 @@ def read_models_file(file: Path) -> ModelsFile:
 
 
 def read_added_file(file: Path) -> ModelsFile:
-    """The same of a file of fine-tunes alone: their bases stand in the models.yaml, and its folders need not be there
-    today."""
+    """The same of a file of fine-tunes alone: their bases stand in the models.yaml, its folders need not be there
+    today, and it may be empty."""
     data, folder, problems = _opened(file)
     given = _entries(data["models"], problems) if data.get("models") else []
     _check_ids(given, problems)
     checked = [_check(one, _added_rules(one), folder, problems) for one in given]
-    names = _folder_names(data.get("adapter_dirs", []), problems)
+    names = _folder_names(data.get("adapter_dirs") or [], problems)
     problems.raise_if_any()
     return ModelsFile(folder, tuple(checked), tuple(local_path(name, folder) for _, name in names))
 
@@ -71,9 +73,7 @@ def read_added_file(file: Path) -> ModelsFile:
 def _opened(file: Path) -> tuple[Mapping[str, Any], Path, Problems]:
     """What a file says, the folder that it stands in, and where what is wrong with it is collected."""
     yaml_file = read_yaml(file)
-    data = yaml_file.data
-    if data is None:
-        raise ConfigurationError([f"{file}: is empty: it must hold the key `models`"])
+    data = {} if yaml_file.data is None else yaml_file.data
     if not isinstance(data, Mapping):
         raise ConfigurationError(
             [f"{file}, line 1: {shown(data)} is not allowed: it must be a mapping with the key `models`"]

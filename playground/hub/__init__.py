@@ -4,7 +4,7 @@ from playground.hub.adapters import HubAdapter, adapter_config_file, adapters_of
 from playground.hub.files import MODEL_FILES, download, download_bytes, folder_on_disk, template_of
 from playground.hub.memory import dtype_of, memory_bytes
 from playground.hub.model_cards import MARK, front_matter, written
-from playground.hub.new_folder import require_new, whole_path
+from playground.hub.new_folder import require_new
 from playground.hub.pushing import push, require_pushable
 from playground.hub.sizes import DownloadSizes
 from playground.hub.tensor_files import Tensor, check_weights, tensors_in, weights_bytes
@@ -30,6 +30,5 @@ __all__ = [
     "template_of",
     "tensors_in",
     "weights_bytes",
-    "whole_path",
     "written",
 ]

@@ -17,9 +17,10 @@ from huggingface_hub import (
     hf_hub_url,
     try_to_load_from_cache,
 )
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from playground.errors import ModelLoadFailed
+from playground.errors import ModelLoadFailed, broken_rule
 from playground.hub.files import ASK_TIMEOUT_S, CLIENT_ERRORS
 from playground.hub.reasons import reason
 
@@ -37,8 +38,8 @@ class HubAdapter:
 
 
 def adapters_of(author: str, base: str) -> Sequence[HubAdapter]:
-    """A user's or organization's adapters of a base, the most downloaded first; raises `ModelLoadFailed`,
-    within seconds where the Hub does not answer."""
+    """A user's or organization's adapters of a base, the most downloaded first; raises `InvalidRequest`
+    where the Hub knows no such author, `ModelLoadFailed` where it does not tell, within seconds."""
     wanted = {
         "author": author,
         "filter": f"base_model:adapter:{base}",
@@ -53,6 +54,9 @@ def adapters_of(author: str, base: str) -> Sequence[HubAdapter]:
         hf_raise_for_status(answer)
         found = [ModelInfo(**one) for one in answer.json()]
     except CLIENT_ERRORS as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code == 404:
+            rule = f"there is no user or organization of this name at {constants.ENDPOINT}"
+            raise broken_rule("author", author, rule) from None
         raise ModelLoadFailed(reason(author, None, error, constants.ENDPOINT)) from error
     return [
         HubAdapter(one.id, one.downloads or 0, one.last_modified.isoformat() if one.last_modified else None)

@@ -11,20 +11,9 @@ from pathlib import Path
 from playground.errors import broken_rule
 
 
-def whole_path(text: str) -> Path:
-    """A path as a person writes it, `~` for the own home; raises `InvalidRequest` where it is not whole."""
-    if "\0" in text:
-        raise broken_rule("folder", text, "no path has a NUL in it")
-    # A Path would raise where there is no such user.
-    path = Path(os.path.expanduser(text))
-    if not path.is_absolute():
-        raise broken_rule("folder", text, "it must be a whole path, such as /home/me/merged")
-    return path
-
-
 def require_new(folder: Path) -> None:
     """Raises `InvalidRequest` where `folder` is there already or cannot be made."""
     if os.path.lexists(folder):
         raise broken_rule("folder", str(folder), "it exists, and nothing is written over: name a new one")
-    if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder.parent) or not os.access(folder.parent, os.W_OK | os.X_OK):
         raise broken_rule("folder", str(folder), f"{folder.parent} must be a folder that can be written to")

@@ -2,6 +2,17 @@
 
 from playground.library.adding import MAX_ARCHIVE_BYTES, Adding, require_manager
 from playground.library.library import Library, Shelf, Standing
+from playground.library.places import place_named
 from playground.library.saving import Saving, Work
 
-__all__ = ["MAX_ARCHIVE_BYTES", "Adding", "Library", "Saving", "Shelf", "Standing", "Work", "require_manager"]
+__all__ = [
+    "MAX_ARCHIVE_BYTES",
+    "Adding",
+    "Library",
+    "Saving",
+    "Shelf",
+    "Standing",
+    "Work",
+    "place_named",
+    "require_manager",
+]

@@ -16,6 +16,7 @@ from typing import Literal
 from playground import hub
 from playground.errors import Cancelled, Forbidden, InternalError, InvalidRequest, PlaygroundError, broken_rule
 from playground.evidence import Saved
+from playground.library.places import whole_place
 from playground.service import Playground
 from playground.types import Caller, Progress
 
@@ -53,7 +54,7 @@ class Saving:
         """Begins to write a fine-tune, merged, into a new folder; raises what tells at once that it cannot be."""
         _require_local(caller)
         self._playground.require_tune(model_id, caller)
-        path = hub.whole_path(folder)
+        path = whole_place(folder, "folder")
         self._require_free(str(path))
         hub.require_new(path)
         work = self._kept("save", model_id, str(path))
@@ -63,7 +64,7 @@ class Saving:
         """Begins to upload a merge that was saved to a new repo, by the token of whoever asks; raises what tells at
         once that it cannot be."""
         _require_local(caller)
-        path = hub.whole_path(folder)
+        path = whole_place(folder, "folder")
         hub.require_pushable(path, repo, token)
         self._require_free(repo)
         work = self._kept("push", str(path), repo)

@@ -83,6 +83,9 @@ def save(view: Any, tokenizer: Any, origin: Origin, folder: Path, watch: LoadWat
             view.save_pretrained(part, max_shard_size=SHARD)
         tokenizer.save_pretrained(part)
         (part / "README.md").write_text(_readme(origin, view.dtype), encoding="utf-8")
+        for file in part.iterdir():
+            # Weights come out readable by nobody else, whatever the person's umask says of new files.
+            file.chmod((part / "README.md").stat().st_mode)
         num_bytes = sum(file.stat().st_size for file in part.iterdir())
         watch.report(Progress("saving", 1.0, folder.name))
         # Only who makes the folder may put something in its place, so that nobody's is replaced.

@@ -95,7 +95,7 @@ class Registry:
                 last_used_at=slot.used_at.get(card.id),
                 memory_bytes=engine.memory_of(card) if engine else 0,
                 pinned=card.id in slot.pinned,
-                progress=slot.progress if waiting else None,
+                progress=slot.progress_for(card) if waiting else None,
                 placement=engine.placement() if engine else None,
             )
 
@@ -164,7 +164,7 @@ class Registry:
             leases = [lease for lease in slot.waiting if card is None or lease.card.id == card.id]
             if not leases or self._closed:
                 raise Cancelled("nobody waits for this load any more")
-            slot.progress = progress
+            slot.progress, slot.progress_of = progress, card.id if card else None
             return leases
 
     def _release(self, slot: Slot, lease: Lease) -> None:
@@ -179,8 +179,9 @@ class Registry:
     def _enqueue(self, slot: Slot, lease: Lease) -> None:
         slot.waiting.append(lease)
         slot.failures.pop(lease.card.id, None)
-        if slot.progress is not None:
-            lease.on_progress(slot.progress)
+        progress = slot.progress_for(lease.card)
+        if progress is not None:
+            lease.on_progress(progress)
         self._have_served(slot)
 
     def _leave(self, slot: Slot, card: ModelCard) -> None:

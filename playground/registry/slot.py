@@ -61,7 +61,8 @@ class Slot:
 
     `serving` while it has a loader's thread, `busy` while that thread works for somebody; a slot that is
     `draining` takes no new answers, so that it can be let go when the present ones end. Fine-tunes that are `leaving`
-    take none either; a slot of which something is `pinned` is never let go to make room.
+    take none either; a slot of which something is `pinned` is never let go to make room. `progress` is how far its
+    thread is with the fine-tune `progress_of`, or with the base, None.
     """
 
     base: ModelCard
@@ -73,6 +74,7 @@ class Slot:
     busy: bool = False
     draining: bool = False
     progress: Progress | None = None
+    progress_of: str | None = None
     waiting: list[Lease] = field(default_factory=list)
     held: set[Lease] = field(default_factory=set)
     prepared: dict[str, ModelCard] = field(default_factory=dict)
@@ -124,6 +126,11 @@ class Slot:
     def in_memory(self, card: ModelCard) -> bool:
         """A base is there for its fine-tunes too, before anybody asked it something."""
         return self.engine is not None and not self.draining and (card.type == "base" or card.id in self.prepared)
+
+    def progress_for(self, card: ModelCard) -> Progress | None:
+        """How far it is for who waits for `card`: another fine-tune may be somebody else's, and its name too."""
+        theirs = self.progress is None or self.progress_of in (None, card.id)
+        return self.progress if theirs else Progress("waiting")
 
     def hold(self, lease: Lease) -> None:
         self.held.add(lease)

@@ -25,6 +25,7 @@ Object.assign(playground, (() => {
     const problem = make("div", "pg-problem");
     problem.setAttribute("role", "alert");
     problem.hidden = true;
+    const broken = problem.cloneNode();
     const memory = memoryBar();
     const list = make("ul", "pg-models");
     list.setAttribute("role", "rowgroup");
@@ -34,7 +35,7 @@ Object.assign(playground, (() => {
     const adding = addModel(look);
     adding.node.hidden = true;
     const saving = merges(look);
-    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, problem, table);
+    const place = make("div", "pg-library", make("div", "pg-library-head", memory.node, adding.node), saving.node, broken, problem, table);
     element.querySelector(".pg-mount").replaceChildren(place);
     const rows = new Map(); // By id, so that what is there stays where it is.
     let turn = 0;
@@ -45,6 +46,7 @@ Object.assign(playground, (() => {
       memory.draw(found.memory);
       adding.node.hidden = !found.may_manage;
       adding.draw(found);
+      drawProblem(broken, found.problems.length ? { title: "What was added needs mending", message: found.problems.join("\n") } : null);
       const wanted = found.models.map((model) => {
         if (!rows.has(model.id)) rows.set(model.id, modelRow());
         const row = rows.get(model.id);
