@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,15 @@ expect.set_options(timeout=WAIT_MS)
 
 
 @contextmanager
-def chromium(*not_wanted: str) -> Iterator[Browser]:
-    """Chromium until the block ends, without further features; skips the test where there is none."""
+def chromium(*not_wanted: str, flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """Chromium until the block ends, without further features, with further `flags`; skips the test where there is
+    none."""
     if not CHROMIUM.exists():
         pytest.skip(f"no browser: {CHROMIUM} is not there")
     with sync_playwright() as playwright:
         try:
             features = f"--disable-features={','.join((*NOT_WANTED, *not_wanted))}"
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, features])
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, features, *flags])
         except Error as error:
             pytest.skip(f"no browser: {error}")
         yield browser

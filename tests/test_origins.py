@@ -32,9 +32,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One in which other sites reach this machine, and a name of theirs leads here."""
-    with chromium(
-        "--disable-features=LocalNetworkAccessChecks", f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
-    ) as running:
+    with chromium("LocalNetworkAccessChecks", flags=[f"--host-resolver-rules=MAP {NAME} 127.0.0.1"]) as running:
         yield running
 
 
