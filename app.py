@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import logging
 import os
@@ -34,6 +35,7 @@ from playground.catalog import LiveCatalog
 from playground.errors import ConfigurationError, PlaygroundError
 from playground.evaluator import Evaluator
 from playground.history import History
+from playground.identity import Identity
 from playground.library import Adding, Library
 from playground.metrics import Metrics
 from playground.registry import Registry
@@ -45,6 +47,7 @@ from playground.types import ANYBODY, Caller, Engine, EngineLoader, LoadWatch, M
 if TYPE_CHECKING:
     import gradio as gr
 
+    from playground.api.door import SignIn
     from playground.local.engine import LocalLoader
 
 log = logging.getLogger("playground")
@@ -130,7 +133,7 @@ class App:
         # Imported here, so that commands that serve nothing need not wait for gradio.
         from starlette.middleware import Middleware
 
-        from playground.api import Door, Origins, SecurityHeaders, SignIn, build_api
+        from playground.api import Door, Origins, SecurityHeaders, build_api
         from playground.ui import build_page, launch_settings
 
         if self.settings.zero_gpu:
@@ -141,10 +144,10 @@ class App:
             api=build_api(self.playground, self.evaluator, self.library, self.metrics),
             playground=self.playground,
             metrics=self.metrics,
-            sign_in=SignIn(self.playground, self.accounts.cookie_secret()) if self.accounts else None,
+            sign_in=self._sign_in(),
             origins=Origins(self._names()),
         )
-        page = build_page(self.playground)
+        page = build_page(self.playground, hub_sign_in=self.settings.oauth is not None)
         # With no size given Gradio lets one event wait on ZeroGPU; how many answers may wait is the service's affair.
         page.queue(default_concurrency_limit=None, api_open=False, max_size=sys.maxsize)
         _, url, _ = page.launch(
@@ -162,6 +165,19 @@ class App:
         """The names that the server answers to, where whoever reaches it may do everything."""
         alone = self.playground.default_caller.everything and not self.playground.keys_on
         return self.settings.allowed_hosts if alone else None
+
+    def _sign_in(self) -> SignIn | None:
+        """The one way to sign in. Where keys are on it is by key alone, so that nobody's name on the Hub is taken for a
+        key's account."""
+        from playground.api import HubSignIn, KeySignIn
+
+        if self.accounts:
+            return KeySignIn(self.playground, self.accounts.cookie_secret())
+        if self.settings.oauth is None:
+            return None
+        # Without storage a secret of the program's own would sign everybody out at each restart.
+        secret = hashlib.sha256(f"cookies {self.settings.oauth.client_secret}".encode()).hexdigest()
+        return HubSignIn(Identity(self.settings.oauth), self.settings.managers, secret)
 
     def _parents(self) -> tuple[str, ...]:
         """The sites that may show the page in a frame."""

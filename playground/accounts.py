@@ -153,10 +153,10 @@ class Accounts:
             account = row[0]
             orgs = _orgs(connection, account)
         if org is None:
-            return Caller(account, orgs[0] if orgs else None)
+            return Caller(account, orgs[0] if orgs else None, manager=True)
         if org not in orgs:
             raise _not_a_member(org, orgs)
-        return Caller(account, org)
+        return Caller(account, org, manager=True)
 
     def cookie_secret(self) -> str:
         """What the page's cookies are signed with: 256 random bits, made once and kept."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import platformdirs
 import psutil
@@ -48,7 +49,8 @@ class Settings:
     to it for one answer at a time. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
     at once over one base. `root_path` is the path that a proxy serves the program below, empty where that is the top;
     `allowed_hosts` are names, in small letters, that a server on loopback without keys answers to beside the machine's
-    own.
+    own. `oauth` is what visitors of a Space sign in at the Hub with, and `managers` are the Hub's names of those who
+    then may do more than ask.
     """
 
     models_file: Path
@@ -65,6 +67,8 @@ class Settings:
     zero_gpu: bool = False
     root_path: str = ""
     allowed_hosts: tuple[str, ...] = ()
+    oauth: space.OAuthApp | None = None
+    managers: frozenset[str] = frozenset()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -110,6 +114,10 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
     root_path = source.value(None, "GRADIO_ROOT_PATH", _root_path, lambda: "")
     allowed_hosts = source.value(None, "PLAYGROUND_ALLOWED_HOSTS", _hosts, lambda: ())
+    oauth = space.oauth_app(environ)
+    if oauth is not None:
+        source.value(None, "OPENID_PROVIDER_URL", _provider, str)
+    managers = source.value(None, "PLAYGROUND_MANAGERS", _names, frozenset)
     if source.problems:
         raise ConfigurationError(source.problems)
     return Settings(
@@ -127,6 +135,8 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         zero_gpu=space.has_zero_gpu(environ),
         root_path=root_path,
         allowed_hosts=allowed_hosts,
+        oauth=oauth,
+        managers=managers | ({environ["SPACE_AUTHOR_NAME"]} if environ.get("SPACE_AUTHOR_NAME") else set()),
     )
 
 
@@ -207,6 +217,21 @@ def _root_path(text: str) -> str:
     if _ROOT_PATH.fullmatch(text.removesuffix("/")):
         return text.removesuffix("/")
     raise ValueError("it must be a path such as /play, without http:// and without a host")
+
+
+def _provider(text: str) -> str:
+    """Whom a provider names is believed, so nobody may stand between."""
+    url = urlsplit(text)
+    if url.hostname and (url.scheme == "https" or (url.scheme == "http" and url.hostname == DEFAULT_HOST)):
+        return text
+    raise ValueError("it must be an address that begins with https://")
+
+
+def _names(text: str) -> frozenset[str]:
+    names = frozenset(name.strip() for name in text.split(","))
+    if all(space.ACCOUNT_NAME.fullmatch(name) for name in names):
+        return names
+    raise ValueError("it must be names of Hugging Face accounts with commas between them, such as ada,grace")
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:

@@ -95,18 +95,19 @@ class Caller:
     """Who asks, and for which organization. Base models are for everyone; a fine-tune with an owner is for that
     account or organization.
 
-    `everything` is the person at their own machine, who needs no account. The default is anybody at all, so
-    that a caller who was forgotten sees too little and never too much.
+    `everything` is the person at their own machine, who needs no account; `manager` is an account that may do more
+    than ask. The default is anybody at all, so that a caller who was forgotten sees too little and never too much.
     """
 
     account: str | None = None
     org: str | None = None
     everything: bool = False
+    manager: bool = False
 
     @property
     def manages(self) -> bool:
-        """Whether this caller may load, unload and add models: anybody at all may not."""
-        return self.everything or self.account is not None
+        """Whether this caller may load, unload, add and pin models: an account alone is not enough."""
+        return self.everything or self.manager
 
     def sees(self, card: ModelCard) -> bool:
         """Whether this caller may know that `card` exists."""

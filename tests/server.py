@@ -92,7 +92,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _reply(answer: Any) -> Reply:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
+    headers = {name.lower(): ", ".join(answer.headers.get_all(name)) for name in answer.headers}
     return Reply(answer.status, headers, answer.read())
 
 

@@ -33,7 +33,7 @@ def test_a_key_speaks_for_its_account(accounts):
     key = accounts.create("me", [])
     assert re.fullmatch(r"tt_[0-9a-f]{8}_[A-Za-z0-9_-]{43}", key)
     assert accounts.sign_in(key) == key[3:11]
-    assert caller_of(accounts, key) == Caller(account="me")
+    assert caller_of(accounts, key) == Caller(account="me", manager=True)
 
 
 def test_each_key_is_another(accounts):
@@ -44,12 +44,12 @@ def test_each_key_is_another(accounts):
 
 def test_the_first_organization_ever_given_is_the_default(accounts):
     first = accounts.create("me", ["zoo", "acme"])
-    assert caller_of(accounts, first) == Caller("me", "zoo")
+    assert caller_of(accounts, first) == Caller("me", "zoo", manager=True)
     second = accounts.create("me", ["aaa", "acme"])
     for key in (first, second):
-        assert caller_of(accounts, key) == Caller("me", "zoo")
+        assert caller_of(accounts, key) == Caller("me", "zoo", manager=True)
         for org in ("zoo", "acme", "aaa"):
-            assert caller_of(accounts, key, org) == Caller("me", org)
+            assert caller_of(accounts, key, org) == Caller("me", org, manager=True)
     assert [record.orgs for record in accounts.list()] == [("zoo", "acme", "aaa")] * 2
 
 
@@ -126,7 +126,7 @@ def test_a_revoked_key_is_of_no_use_and_the_others_are(accounts, tmp_path):
     for org in (None, "acme", "other"):
         with pytest.raises(InvalidKey):
             accounts.caller(key_id, org)
-    assert caller_of(accounts, other) == Caller("me", "acme")
+    assert caller_of(accounts, other) == Caller("me", "acme", manager=True)
     assert [(record.id, record.revoked) for record in accounts.list()] == [(key_id, True), (other[3:11], False)]
 
 
@@ -201,7 +201,7 @@ def test_a_bad_name_names_value_and_rule_and_makes_nothing(accounts, name, tmp_p
 
 @pytest.mark.parametrize("name", ["a", "0", "A.b_c-D", "x" * 64, "support-v2"])
 def test_good_names(accounts, name):
-    assert caller_of(accounts, accounts.create(name, [f"o{name[1:]}"])) == Caller(name, f"o{name[1:]}")
+    assert caller_of(accounts, accounts.create(name, [f"o{name[1:]}"])) == Caller(name, f"o{name[1:]}", manager=True)
 
 
 def test_accounts_and_organizations_have_one_namespace(accounts):

@@ -170,7 +170,7 @@ def test_who_everybody_is(
     key = Accounts(Store(tmp_path / "home")).create("me", ["acme"])
     with_keys = App(settings)
     assert with_keys.accounts is not None
-    assert with_keys.playground.caller(with_keys.playground.sign_in(key)) == Caller("me", "acme")
+    assert with_keys.playground.caller(with_keys.playground.sign_in(key)) == Caller("me", "acme", manager=True)
     with pytest.raises(InvalidKey):
         with_keys.playground.caller(None)
 

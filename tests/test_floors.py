@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"errors", "evidence", "patterns", "space"},
     {"types"},
-    {"text", "hub"},
+    {"text", "hub", "identity"},
     {"catalog", "prompts", "insight", "snippets", "settings", "store", "metrics"},
     {"local", "remote", "specs"},
     {"registry", "accounts", "history"},

@@ -21,7 +21,7 @@ from playground.library import Adding
 from playground.types import ANYBODY, Caller
 from tests.drive import PATIENCE
 
-LOCAL, ANN = Caller(everything=True), Caller(account="ann")
+LOCAL, ANN = Caller(everything=True), Caller(account="ann", manager=True)
 CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "org/base"}
 
 

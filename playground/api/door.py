@@ -1,9 +1,12 @@
 """The one way in, for page and API alike: who is calling is found out here, once, before anything else runs.
 
-Knows addresses, keys, cookies and whose page asks; what a request wants is the affair of whoever it is handed to.
+Knows addresses and whose page asks; how somebody signs in, and what a request wants, is the affair of whoever it is
+handed to.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +20,6 @@ from playground.api.application import ASSETS
 from playground.api.errors import MAX_BODY_BYTES, NoSuchRoute, error_response
 from playground.api.library_routes import ARCHIVES_PATH
 from playground.api.origins import Origins
-from playground.api.sign_in import SignIn
 from playground.errors import InvalidKey, PlaygroundError
 from playground.library import MAX_ARCHIVE_BYTES
 from playground.metrics import Metrics
@@ -31,6 +33,23 @@ FREE_PREFIXES = ("/healthz", "/docs", f"{ASSETS}/", "/openapi.json", "/gradio_ap
 CLOSED_PREFIXES = ("/gradio_api/upload",)
 MAX_DRAINED_BYTES = 8 * MAX_BODY_BYTES
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class SignIn(Protocol):
+    """A way to sign in, with addresses of its own."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The addresses."""
+        ...
+
+    async def answer(self, path: str, request: Request) -> Response:
+        """What one of `paths` answers."""
+        ...
+
+    def caller(self, request: Request) -> Caller:
+        """Who asks; raises `PlaygroundError` for one who may not enter."""
+        ...
 
 
 class Door:
@@ -55,10 +74,8 @@ class Door:
             await self._page(scope, receive, send)
             return
         path = _path(scope)
-        if self._sign_in is not None and path in (sign_in.PATH, sign_in.OUT_PATH):
-            request = Request(scope, _limited(receive))
-            signing_in = path == sign_in.PATH
-            response = await self._sign_in.answer(request) if signing_in else self._sign_in.sign_out(request)
+        if self._sign_in is not None and path in self._sign_in.paths:
+            response = await self._sign_in.answer(path, Request(scope, _limited(receive)))
             await response(scope, receive, send)
         elif path.startswith(API_PREFIXES):
             await self._enter_api(path, scope, receive, send)
@@ -107,25 +124,12 @@ class Door:
         scope.setdefault("state", {})["caller"] = caller
 
     def _caller(self, request: Request) -> Caller:
-        if not self._playground.keys_on:
-            return self._playground.default_caller
-        sent = request.headers.get("authorization")
-        if sent is not None:
-            key_id = self._playground.sign_in(_key_of(sent))
-        else:
-            key_id = self._sign_in.key_id(request) if self._sign_in else None
-        return self._playground.caller(key_id, request.headers.get("x-org-id") or None)
+        return self._sign_in.caller(request) if self._sign_in else self._playground.caller(None)
 
 
 def _path(scope: Scope) -> str:
     """The address below the one that the server is reached at."""
     return scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-
-
-def _key_of(authorization: str) -> str:
-    """The key, sent bare or after `Bearer`: one vendor's clients do the one, the other's the other."""
-    scheme, _, rest = authorization.strip().partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else authorization.strip()
 
 
 def _refusal(scope: Scope, error: PlaygroundError) -> Response:

@@ -1,48 +1,30 @@
-"""The page's sign-in: a form for a key, and a signed cookie that stands for the key afterwards.
+"""Sign-in by key: a header that holds it, or a form for it and a signed cookie that stands for the key afterwards.
 
-Knows forms and cookies. The cookie holds a key's id, never the key, and says nothing by itself: whether the
+Knows headers and forms. The cookie holds a key's id, never the key, and says nothing by itself: whether the
 key is still good is asked of the service at each request.
 """
 
 from __future__ import annotations
 
-import hashlib
 from html import escape
 from urllib.parse import parse_qs
 
-from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
+from playground.api.bare_page import bare_page
+from playground.api.cookies import SignedCookie
 from playground.api.origins import is_foreign
 from playground.errors import InvalidKey, PlaygroundError
 from playground.service import Playground
+from playground.types import Caller
 
 PATH, OUT_PATH = "/sign-in", "/sign-out"
 MAX_AGE_SECONDS = 30 * 24 * 3600
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>Sign in · Playground</title>
-<style>
-  body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; font: 16px/1.5 system-ui, sans-serif;
-         background: light-dark(#fafafa, #18181b); color: light-dark(#18181b, #fafafa); }}
-  form {{ width: min(22rem, calc(100vw - 3rem)); display: grid; gap: .75rem; }}
-  h1 {{ font-size: 1.375rem; margin: 0; }}
-  p {{ margin: 0; color: light-dark(#52525b, #a1a1aa); font-size: .875rem; }}
-  input, button {{ font: inherit; padding: .6rem .75rem; border-radius: 6px; box-sizing: border-box; width: 100%; }}
-  input {{ border: 1px solid light-dark(#d4d4d8, #3f3f46); background: light-dark(#fff, #27272a); color: inherit; }}
-  button {{ border: 0; background: #4f46e5; color: #fff; cursor: pointer; }}
-  code {{ display: block; }}
-  [role=alert] {{ color: light-dark(#b91c1c, #fca5a5); }}
-</style>
-<form method="post" action="">
+_FORM = """<form method="post" action="">
   <h1>Playground</h1>
   <input name="account" autocomplete="username" hidden>
   <label for="key">API key</label>
@@ -50,33 +32,28 @@ _PAGE = """<!doctype html>
   {problem}
   <button>Sign in</button>
   <p>Whoever runs this server makes keys: <code>python app.py keys create NAME</code></p>
-</form>
-</html>
-"""
+</form>"""
 
 
-class SignIn:
-    """Trades a key for a cookie, and reads the cookie back. `secret` signs it; a new one signs everybody out."""
+class KeySignIn:
+    """Trades a key for a cookie, and reads either back. `secret` signs it; a new one signs everybody out."""
+
+    paths = (PATH, OUT_PATH)
 
     def __init__(self, playground: Playground, secret: str) -> None:
         self._playground = playground
-        self._signer = URLSafeTimedSerializer(secret, salt="sign-in")
-        # Cookies know no ports: two servers on one machine must not read each other's.
-        self._cookie = "playground-" + hashlib.sha256(secret.encode()).hexdigest()[:8]
+        self._cookie = SignedCookie(secret, "sign-in", "playground", MAX_AGE_SECONDS)
 
-    def key_id(self, request: Request) -> str | None:
-        """The id of the key that the browser signed in with; None where it did not, or where another site's page
-        sends the request."""
-        cookie = request.cookies.get(self._cookie)
-        if cookie is None or is_foreign(request):
-            return None
-        try:
-            return str(self._signer.loads(cookie, max_age=MAX_AGE_SECONDS))
-        except BadData:
-            return None
+    def caller(self, request: Request) -> Caller:
+        """Who sends a key, or signed in with one in this browser; raises `InvalidKey`, `Forbidden`."""
+        sent = request.headers.get("authorization")
+        key_id = self._key_id(request) if sent is None else self._playground.sign_in(_key_of(sent))
+        return self._playground.caller(key_id, request.headers.get("x-org-id") or None)
 
-    async def answer(self, request: Request) -> Response:
-        """The form, or what came of sending it."""
+    async def answer(self, path: str, request: Request) -> Response:
+        """The form, what came of sending it, or a sign-out."""
+        if path == OUT_PATH:
+            return self._signed_out(request)
         if request.method != "POST":
             return _form("", 200)
         if is_foreign(request):
@@ -91,32 +68,30 @@ class SignIn:
         except PlaygroundError as error:
             return _form(str(error), 500)
         response = RedirectResponse("./", 303)
-        secure = _is_secure(request)
-        response.set_cookie(
-            self._cookie,
-            str(self._signer.dumps(key_id)),
-            max_age=MAX_AGE_SECONDS,
-            path=request.scope.get("root_path") or "/",
-            httponly=True,
-            secure=secure,
-            # Spaces are shown in a frame of another site, where only such a cookie comes back.
-            samesite="none" if secure else "lax",
-        )
+        self._cookie.put(request, response, key_id)
         return response
 
-    def sign_out(self, request: Request) -> Response:
+    def _key_id(self, request: Request) -> str | None:
+        """The id of the key that the browser signed in with; None where it did not, or where another site's page
+        sends the request."""
+        key_id = None if is_foreign(request) else self._cookie.read(request)
+        return None if key_id is None else str(key_id)
+
+    def _signed_out(self, request: Request) -> Response:
         """Forgets the cookie, where this page's own button asks for it: other sites can link and send as well."""
         if request.method != "POST" or is_foreign(request):
             return _form("To sign out, use the button on the page.", 403)
         response = RedirectResponse(PATH.removeprefix("/"), 303)
-        response.delete_cookie(self._cookie, path=request.scope.get("root_path") or "/")
+        self._cookie.drop(request, response)
         return response
+
+
+def _key_of(authorization: str) -> str:
+    """The key, sent bare or after `Bearer`: one vendor's clients do the one, the other's the other."""
+    scheme, _, rest = authorization.strip().partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else authorization.strip()
 
 
 def _form(problem: str, status: int) -> Response:
     shown = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-    return HTMLResponse(_PAGE.format(problem=shown), status, {"Cache-Control": "no-store"})
-
-
-def _is_secure(request: Request) -> bool:
-    return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
+    return bare_page("Sign in", _FORM.format(problem=shown), status)

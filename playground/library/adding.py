@@ -119,7 +119,7 @@ class Adding:
     def may_remove(self, card: ModelCard, caller: Caller) -> bool:
         """Whether `remove` would."""
         own = caller.everything or (card.owner is not None and card.owner in (caller.account, caller.org))
-        return own and self._catalog.was_added(card.id)
+        return own and caller.manages and self._catalog.was_added(card.id)
 
     def was_uploaded(self, card: ModelCard) -> bool:
         """Whether its files came here as an archive, and go when it is removed."""
@@ -239,7 +239,9 @@ class Adding:
 def require_manager(caller: Caller) -> None:
     """Raises `Forbidden` for who may only look."""
     if not caller.manages:
-        raise Forbidden("Only whoever sits at this machine, or has a key of this server, may do that.")
+        raise Forbidden(
+            "Only whoever sits at this machine, has a key of this server or manages this Space may do that."
+        )
 
 
 def _only_adapter(unpacked: Path, file_name: str) -> AdapterFolder:

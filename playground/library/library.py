@@ -6,13 +6,13 @@ Knows the service's list and the registry; how fine-tunes come and go is the aff
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from playground.library.adding import Adding, require_manager
 from playground.library.saving import Saving
 from playground.registry import Lease, Registry, Usage
 from playground.service import Playground
-from playground.types import Caller, ModelCard, ModelStatus, Placement
+from playground.types import ANYBODY, Caller, ModelCard, ModelStatus, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,9 @@ class Library:
 
     def _standing(self, status: ModelStatus, caller: Caller) -> Standing:
         usage = self._registry.usage(status.card) if status.card.problem is None else Usage()
+        if caller == ANYBODY:
+            # Whoever is nobody is not told who the others are.
+            usage = replace(usage, users=("",) * len(usage.users))
         return Standing(
             status=status,
             usage=usage,

@@ -14,7 +14,7 @@ from gradio.events import Dependency
 from gradio.themes import Default, LocalFont
 from gradio.themes.utils import colors, sizes
 
-from playground.ui import catalog_view, compare, controls, evaluate, history, link, models, single
+from playground.ui import account, catalog_view, compare, controls, evaluate, history, link, models, single
 from playground.ui.calling import caller_of
 from playground.ui.composer import listen
 from playground.ui.pane import Pane, refreshed
@@ -57,11 +57,11 @@ INFERENCE_OFF = (
 )
 # Browsers look for it at the top of the host, which is somebody else's where a proxy serves the page below a path.
 ICON = '<link rel="icon" href="favicon.ico">'
-SIGN_OUT = '<form class="pg-sign-out" method="post" action="sign-out"><button>Sign out</button></form>'
 
 
-def build_page(playground: Playground) -> gr.Blocks:
-    """The whole page over the service. As built it shows what anybody may see; each caller's own comes on loading."""
+def build_page(playground: Playground, *, hub_sign_in: bool = False) -> gr.Blocks:
+    """The whole page over the service. As built it shows what anybody may see; each caller's own comes on loading.
+    `hub_sign_in` offers to sign in at the Hub."""
     listed = playground.models()
     with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False) as page:
         gr.HTML(f'<h1 class="pg-title">{TITLE}</h1>', apply_default_css=False, js_on_load=None)
@@ -84,7 +84,9 @@ def build_page(playground: Playground) -> gr.Blocks:
             with gr.Column(scale=1, min_width=260, elem_classes="pg-settings"):
                 settings = controls.controls()
                 if playground.keys_on:
-                    gr.HTML(SIGN_OUT, apply_default_css=False, js_on_load=None)
+                    account.sign_out()
+                elif hub_sign_in:
+                    account.hub_account(page)
         reader = link.reader(listed, settings)
         events = compare.wire(compare_tab, settings, playground)
         events += single.wire(single_tab, settings, playground)
