@@ -28,6 +28,7 @@ from playground.local.adapters import FILE, read_adapter
 from playground.local.describing import describe
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.merge import extra_bytes
+from playground.local.steppers import Steppers
 from playground.registry import Registry
 from playground.service import Playground
 from playground.types import Answer, GenerationRequest, Message, ModelCard, Sampling
@@ -258,7 +259,7 @@ def test_before_the_fingerprint_is_taken_nothing_is_said_of_the_base(
 
 
 def load_alone(card: ModelCard, has_room: Callable[[int], bool] = lambda num_bytes: True) -> LocalEngine:
-    engine = LocalLoader(max_rows=4).load(card, Watch(), has_room)
+    engine = LocalLoader(Steppers(kernels=False), max_rows=4).load(card, Watch(), has_room)
     assert isinstance(engine, LocalEngine)
     engine.prepare(card, Watch())
     return engine

@@ -23,6 +23,7 @@ from playground.local.adapters import read_adapter
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view, own_bytes
+from playground.local.steppers import Steppers
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import ModelCard, Progress
 from tests import tiny
@@ -55,8 +56,8 @@ class House:
     tuned: dict[str, Any]
     blends: dict[tuple[str, float], Any] = field(default_factory=dict)
 
-    def load(self) -> LocalEngine:
-        engine = LocalLoader(max_rows=16).load(self.base, Watch(), lambda num_bytes: True)
+    def load(self, steppers: Steppers) -> LocalEngine:
+        engine = LocalLoader(steppers, max_rows=16).load(self.base, Watch(), lambda num_bytes: True)
         assert isinstance(engine, LocalEngine)
         for card in (self.base, *self.tunes.values()):
             engine.prepare(card, Watch())
@@ -100,10 +101,10 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return make_house(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture(scope="module")
-def loaded(house: House) -> Iterator[LocalEngine]:
-    """The house's base with all of its fine-tunes."""
-    engine = house.load()
+@pytest.fixture(scope="module", params=["transformers", "kernels"])
+def loaded(house: House, request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
+    """The house's base with all of its fine-tunes, on either stepper."""
+    engine = house.load(request.getfixturevalue(f"{request.param}_steppers"))
     yield engine
     engine.close()
 

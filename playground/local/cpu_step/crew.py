@@ -15,8 +15,8 @@ import threading
 import numpy as np
 from numba import njit, types
 
+from playground.local.cpu_step.atomics import atomic_add, atomic_load, swap_if
 from playground.local.cpu_step.ops import Batch, work
-from playground.local.cpu_step.vectors import atomic_add, atomic_load, swap_if
 
 TAKEN, DONE, BROKEN = 0, 8, 64
 """Where the counters lie, in int64s: far enough apart that they share no line of the cache."""
@@ -30,7 +30,7 @@ _yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @njit(nogil=True, error_model="numpy")
-def take_part(batch, base, thread):
+def take_part(batch: Batch, base: int, thread: int) -> int:
     """Runs units of a step until all are done: 0. Comes back early with 1 where the step broke, with 2 after a long
     wait. `base` is what the counters stood at when the step began."""
     counters = batch.control.ctypes.data
@@ -59,7 +59,7 @@ def take_part(batch, base, thread):
 
 
 @njit(nogil=True, error_model="numpy")
-def _run(batch, phase, unit, thread):
+def _run(batch: Batch, phase: int, unit: int, thread: int) -> None:
     """The unit with this number in its phase."""
     for op in range(batch.phases[phase, 0], batch.phases[phase, 1]):
         if unit < batch.units[op]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import DynamicCache
 
@@ -211,9 +210,7 @@ def _gated_delta(step: _Step, i: int, module: Any) -> None:
     projections = (raw, module.in_proj_qkv), (z, module.in_proj_z), (beta, module.in_proj_b), (decay, module.in_proj_a)
     for place, own in projections:
         step.linear(place, step.x, own)
-    slot = b.slot(
-        Slot(i, module.num_v_heads, module.head_v_dim, channels=2 * keys + values, keys=module.head_k_dim)
-    )
+    slot = b.slot(Slot(i, module.num_v_heads, module.head_v_dim, channels=2 * keys + values, keys=module.head_k_dim))
     b.convolve(mixed, raw, module.conv1d.weight, slot)
     b.delta(out, mixed, beta, decay, module.A_log, module.dt_bias, module.num_k_heads, slot)
     norm = module.norm

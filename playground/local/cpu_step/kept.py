@@ -30,7 +30,7 @@ class Kept:
         own = []
         for slot in plan.slots:
             layer = cache.layers[slot.layer]
-            own.append(_states(layer, slot) if slot.is_state else _keys_and_values(layer, slot, num_tokens))
+            own.append(_states(layer) if slot.is_state else _keys_and_values(layer, slot, num_tokens))
         return cls(plan, own)
 
     def make_room(self, num_tokens: int) -> None:
@@ -78,7 +78,7 @@ def _keys_and_values(layer: Any, slot: Slot, num_tokens: int) -> list[torch.Tens
     return placed
 
 
-def _states(layer: Any, slot: Slot) -> list[torch.Tensor]:
+def _states(layer: Any) -> list[torch.Tensor]:
     """The convolution's last three inputs (3, channels) and the recurrent state (heads, keys, size), in float32."""
     last = layer.conv_states[0][0, :, -3:].float().T.contiguous()
     return [last, layer.recurrent_states[0][0].float().contiguous().clone()]

@@ -11,8 +11,8 @@ import logging
 import threading
 from pathlib import Path
 
-import numba
 import numpy as np
+from numba.core import config
 from numba.core.caching import NullCache
 
 from playground.local.cpu_step import crew, ops
@@ -53,7 +53,7 @@ class Kernels:
         except Exception:
             # Code kept by a run that was cut, or a disk that is full: neither may cost the speed.
             log.debug("the kernels' code could not be kept or read", exc_info=True)
-            crew.take_part._cache = NullCache()
+            setattr(crew.take_part, "_cache", NullCache())  # noqa: B010 - numba has no way to stop keeping
             try:
                 _call()
             except Exception:
@@ -63,7 +63,7 @@ class Kernels:
 
 
 def _keep_in(folder: Path) -> None:
-    numba.config.CACHE_DIR = str(folder)
+    setattr(config, "CACHE_DIR", str(folder))  # noqa: B010 - made by numba when it is imported
     try:
         folder.mkdir(parents=True, exist_ok=True)
         crew.take_part.enable_caching()

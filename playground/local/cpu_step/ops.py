@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from playground.local.cpu_step import vectors as v
+from playground.local.cpu_step.assembly import BLOCK, KINDS, WIDTH
 from playground.local.cpu_step.plan import (
     ACT,
     ADD,
@@ -35,10 +36,9 @@ from playground.local.cpu_step.plan import (
     SILU,
 )
 
-WIDTH, BLOCK = v.WIDTH, v.BLOCK
 GROUP = 8
 """Rows whose blocks lie side by side: as many as one tile takes."""
-BFLOAT16, FLOAT32 = (v.KINDS.index(kind) for kind in ("bfloat16", "float32"))
+BFLOAT16, FLOAT32 = (KINDS.index(kind) for kind in ("bfloat16", "float32"))
 _kernel = njit(nogil=True, error_model="numpy")
 
 
@@ -82,7 +82,7 @@ class Batch(NamedTuple):
 
 
 @_kernel
-def _address(batch, place, start, row):
+def _address(batch: Batch, place: int, start: int, row: int) -> int:
     """Where a row's part of a buffer begins."""
     group, lane = row // GROUP, row % GROUP
     lanes = batch.lanes
@@ -91,12 +91,12 @@ def _address(batch, place, start, row):
 
 
 @_kernel
-def _row_bytes(kind):
+def _row_bytes(kind: int) -> int:
     return 2 if kind == BFLOAT16 else 4 if kind == FLOAT32 else 1
 
 
 @_kernel
-def _embed(batch, op, row):
+def _embed(batch: Batch, op: int, row: int) -> None:
     c = batch.columns[op]
     table, kind, place, start, width = c[1], c[2], c[3], c[4], c[5]
     out, stride, scale = _address(batch, place, start, row), batch.lanes * BLOCK, batch.numbers[op, 0]
@@ -108,7 +108,7 @@ def _embed(batch, op, row):
 
 
 @_kernel
-def _norm(batch, op, unit):
+def _norm(batch: Batch, op: int, unit: int) -> None:
     c, stride = batch.columns[op], batch.lanes * BLOCK
     group, weight, bias, add = c[5], c[6], c[7], c[8]
     eps, scale = batch.numbers[op, 0], batch.numbers[op, 1]
@@ -135,7 +135,9 @@ def _products(dot_1: Any, dot_2: Any, dot_4: Any, dot_8: Any) -> Any:
     """`count` rows of weights times `rows` packed rows."""
 
     @_kernel
-    def products(weights, step, count, x, stride, blocks, out, pitch, rows):
+    def products(
+        weights: int, step: int, count: int, x: int, stride: int, blocks: int, out: int, pitch: int, rows: int
+    ) -> None:
         done = 0
         while done < rows:
             left, place, own = rows - done, x + done * BLOCK, out + done * pitch
@@ -165,7 +167,7 @@ _products_int8 = _products(v.dot_int8_1, v.dot_int8_2, v.dot_int8_4, v.dot_int8_
 
 
 @_kernel
-def _linear(batch, op, unit, thread):
+def _linear(batch: Batch, op: int, unit: int, thread: int) -> None:
     c, stride, scratch = batch.columns[op], batch.lanes * BLOCK, batch.scratch[thread].ctypes.data
     weights, kind, num_outputs, num_inputs, chunk = c[1], c[2], c[3], c[4], c[13]
     first = unit * chunk
@@ -185,7 +187,7 @@ def _linear(batch, op, unit, thread):
 
 
 @_kernel
-def _finish_linear(batch, op, row, first, count, own):
+def _finish_linear(batch: Batch, op: int, row: int, first: int, count: int, own: int) -> None:
     """What comes after the products of one row: scales, adapter, bias, and where it all goes."""
     c, blocks = batch.columns[op], -(-count // WIDTH)
     bias, scales, add, module, row_major = c[9], c[10], c[11], c[12], c[14]
@@ -207,7 +209,9 @@ def _finish_linear(batch, op, row, first, count, own):
 
 
 @_kernel
-def _add_low_rank(batch, module, row, first, blocks, own, num_outputs, chunk):
+def _add_low_rank(
+    batch: Batch, module: int, row: int, first: int, blocks: int, own: int, num_outputs: int, chunk: int
+) -> None:
     carried, strength = batch.low_rank[module, row], batch.strengths[module, row]
     rank, scale, between = carried[2], carried[3], carried[4]
     pitch = -(-num_outputs // WIDTH) * BLOCK
@@ -223,7 +227,7 @@ def _add_low_rank(batch, module, row, first, blocks, own, num_outputs, chunk):
 
 
 @_kernel
-def _low_rank(batch, op, unit):
+def _low_rank(batch: Batch, op: int, unit: int) -> None:
     """The numbers between an adapter's two factors, half of them."""
     c = batch.columns[op]
     module, row, half = c[1], unit // 2, unit % 2
@@ -245,7 +249,7 @@ def _low_rank(batch, op, unit):
 
 
 @_kernel
-def _heads(batch, op, unit):
+def _heads(batch: Batch, op: int, unit: int) -> None:
     c, stride = batch.columns[op], batch.lanes * BLOCK
     num_heads, size, step, weight, rotary, pairs, apart = c[5], c[6], c[7], c[8], c[9], c[10], c[11]
     slot, values, per_unit = c[12], c[13], c[14]
@@ -266,7 +270,7 @@ def _heads(batch, op, unit):
 
 
 @_kernel
-def _rotate(batch, rotary, row, out, stride, pairs, apart):
+def _rotate(batch: Batch, rotary: int, row: int, out: int, stride: int, pairs: int, apart: int) -> None:
     for i in range(pairs):
         j = i + apart
         one, other = out + (i // WIDTH) * stride + (i % WIDTH) * 4, out + (j // WIDTH) * stride + (j % WIDTH) * 4
@@ -277,7 +281,7 @@ def _rotate(batch, rotary, row, out, stride, pairs, apart):
 
 
 @_kernel
-def _keep(batch, slot, values, row, head, size, x, stride):
+def _keep(batch: Batch, slot: int, values: int, row: int, head: int, size: int, x: int, stride: int) -> None:
     """A head's keys or values into their place for this token."""
     room = batch.kept[row, slot, 2]
     place = (head * room + batch.positions[row] % room) * size
@@ -291,7 +295,7 @@ def _keep(batch, slot, values, row, head, size, x, stride):
 
 
 @_kernel
-def _attend(batch, op, unit, thread):
+def _attend(batch: Batch, op: int, unit: int, thread: int) -> None:
     """One head of one row: its query against all keys that it sees, and their values by how well they match."""
     c, stride = batch.columns[op], batch.lanes * BLOCK
     num_heads, slot = c[5], c[6]
@@ -327,7 +331,7 @@ def _attend(batch, op, unit, thread):
 
 
 @_kernel
-def _match(kind, keys, step, count, q, stride, size, out):
+def _match(kind: int, keys: int, step: int, count: int, q: int, stride: int, size: int, out: int) -> None:
     blocks, fours = size // WIDTH, count // 4 * 4
     for t in range(0, fours, 4):
         if kind == BFLOAT16:
@@ -342,7 +346,7 @@ def _match(kind, keys, step, count, q, stride, size, out):
 
 
 @_kernel
-def _mix(kind, shares, values, step, count, out, stride, size):
+def _mix(kind: int, shares: int, values: int, step: int, count: int, out: int, stride: int, size: int) -> None:
     blocks = size // WIDTH
     fours = blocks // 4 * 4
     width = WIDTH * _row_bytes(kind)
@@ -359,7 +363,7 @@ def _mix(kind, shares, values, step, count, out, stride, size):
 
 
 @_kernel
-def _convolve(batch, op, unit):
+def _convolve(batch: Batch, op: int, unit: int) -> None:
     c, stride = batch.columns[op], batch.lanes * BLOCK
     channels, taps, slot = c[5], c[6], c[7]
     row, part = unit % batch.rows, unit // batch.rows
@@ -371,7 +375,7 @@ def _convolve(batch, op, unit):
 
 
 @_kernel
-def _delta(batch, op, unit, thread):
+def _delta(batch: Batch, op: int, unit: int, thread: int) -> None:
     """One head of linear attention: its key and query made of length one, then the delta rule block by block."""
     c, stride = batch.columns[op], batch.lanes * BLOCK
     num_key_heads, slot = c[11], c[12]
@@ -402,7 +406,7 @@ def _delta(batch, op, unit, thread):
 
 
 @_kernel
-def _span(batch, place, start, size, unit):
+def _span(batch: Batch, place: int, start: int, size: int, unit: int) -> tuple[int, int]:
     """The part of a buffer that a unit goes through, all lanes of a group at once: address and blocks."""
     parts = -(-size // (CHUNK_BLOCKS * WIDTH))
     group, part = unit // parts, unit % parts
@@ -412,7 +416,7 @@ def _span(batch, place, start, size, unit):
 
 
 @_kernel
-def _act(batch, op, unit):
+def _act(batch: Batch, op: int, unit: int) -> None:
     c = batch.columns[op]
     activation, gated, size = c[7], c[8], c[9]
     out, blocks = _span(batch, c[1], c[2], size, unit)
@@ -438,7 +442,7 @@ def _act(batch, op, unit):
 
 
 @_kernel
-def _add(batch, op, unit):
+def _add(batch: Batch, op: int, unit: int) -> None:
     c = batch.columns[op]
     out, blocks = _span(batch, c[1], c[2], c[5], unit)
     x, _ = _span(batch, c[3], c[4], c[5], unit)
@@ -446,7 +450,7 @@ def _add(batch, op, unit):
 
 
 @_kernel
-def _cap(batch, op, unit):
+def _cap(batch: Batch, op: int, unit: int) -> None:
     """Logits lie row after row."""
     c = batch.columns[op]
     row, part = unit % batch.rows, unit // batch.rows
@@ -456,28 +460,34 @@ def _cap(batch, op, unit):
 
 
 @_kernel
-def work(batch, op, unit, thread):
+def work(batch: Batch, op: int, unit: int, thread: int) -> None:
     """One unit of an op."""
     code = batch.columns[op, 0]
     if code == LINEAR:
         _linear(batch, op, unit, thread)
     elif code == LOW_RANK:
         _low_rank(batch, op, unit)
-    elif code == NORM:
-        _norm(batch, op, unit)
     elif code == HEADS:
         _heads(batch, op, unit)
     elif code == ATTEND:
         _attend(batch, op, unit, thread)
+    elif code == DELTA:
+        _delta(batch, op, unit, thread)
+    elif code == CONVOLVE:
+        _convolve(batch, op, unit)
+    else:
+        _work_on_numbers(batch, op, unit, code)
+
+
+@_kernel
+def _work_on_numbers(batch: Batch, op: int, unit: int, code: int) -> None:
+    if code == NORM:
+        _norm(batch, op, unit)
     elif code == ACT:
         _act(batch, op, unit)
     elif code == ADD:
         _add(batch, op, unit)
     elif code == EMBED:
         _embed(batch, op, unit)
-    elif code == CONVOLVE:
-        _convolve(batch, op, unit)
-    elif code == DELTA:
-        _delta(batch, op, unit, thread)
     elif code == CAP:
         _cap(batch, op, unit)

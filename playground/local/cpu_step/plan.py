@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from playground.local.cpu_step.vectors import KINDS, WIDTH
+from playground.local.cpu_step.assembly import KINDS, WIDTH
 
 # What an op does; its units of work are given with it. The names of the columns of each are in `OPS`.
 EMBED, NORM, LINEAR, LOW_RANK, HEADS, ATTEND, ACT, ADD, CAP, CONVOLVE, DELTA = range(11)

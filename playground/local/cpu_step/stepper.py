@@ -14,15 +14,16 @@ import numpy as np
 import torch
 
 from playground.local.cpu_step import plan as plans
+from playground.local.cpu_step.assembly import KINDS, WIDTH
 from playground.local.cpu_step.crew import Crew
 from playground.local.cpu_step.kept import Kept
 from playground.local.cpu_step.kernels import Kernels
 from playground.local.cpu_step.ops import GROUP, Batch
 from playground.local.cpu_step.plan import Plan
 from playground.local.cpu_step.tuned import Carried, can_carry, carried_by
-from playground.local.cpu_step.vectors import KINDS, WIDTH
 from playground.local.lora import Adapter
 from playground.local.torch_step import Lane, TorchStepper
+from playground.types import StepperName
 
 
 @dataclass(slots=True)
@@ -74,12 +75,14 @@ class CpuStepper:
         self._reference.reset()
 
     def close(self) -> None:
-        """Ends the threads; a later step begins them anew."""
         self._crew.close()
+        self._reference.close()
 
-    def is_fast(self, lane: Lane) -> bool:
-        """Whether this lane runs on the plan."""
-        return isinstance(lane.cache, Kept)
+    def repeats(self, lane: Lane) -> bool:
+        return isinstance(lane.cache, Kept) or self._reference.repeats(lane)
+
+    def name_of(self, lane: Lane) -> StepperName:
+        return "kernels" if isinstance(lane.cache, Kept) else "transformers"
 
     def _takes(self, lane: Lane) -> bool:
         if isinstance(lane.cache, Kept):

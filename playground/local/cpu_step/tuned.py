@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from playground.local.cpu_step.assembly import WIDTH
 from playground.local.cpu_step.plan import Plan
-from playground.local.cpu_step.vectors import WIDTH
 from playground.local.lora import Adapter
 
 
