@@ -48,18 +48,18 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 MERGED = "tiny/merged"
 
 
-def load(house: House) -> LocalEngine:
+def load(house: House, steppers: Steppers) -> LocalEngine:
     """The base, its fine-tunes, and one of them merged as well; the base's fingerprint is known."""
-    engine = house.load()
+    engine = house.load(steppers)
     engine.prepare(replace(house.tunes["plain"], id=MERGED, merge="always"), Watch())
     wait_for(lambda: engine.base_hash)
     return engine
 
 
 @pytest.fixture(scope="module")
-def engine(house: House) -> Iterator[LocalEngine]:
+def engine(house: House, kernels_steppers: Steppers) -> Iterator[LocalEngine]:
     """For all tests that leave it as it is."""
-    engine = load(house)
+    engine = load(house, kernels_steppers)
     before = engine.fingerprint()
     yield engine
     assert engine.fingerprint() == before
@@ -67,8 +67,8 @@ def engine(house: House) -> Iterator[LocalEngine]:
 
 
 @pytest.fixture
-def own_engine(house: House) -> Iterator[LocalEngine]:
-    engine = load(house)
+def own_engine(house: House, kernels_steppers: Steppers) -> Iterator[LocalEngine]:
+    engine = load(house, kernels_steppers)
     yield engine
     engine.close()
 

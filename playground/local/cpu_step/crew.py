@@ -83,7 +83,10 @@ class Crew:
         self._helpers: list[threading.Thread] = []
 
     def run(self, batch: Batch) -> None:
-        """All of a step; raises `StepBroken` where a thread failed, after which steps can go on."""
+        """All of a step; raises `StepBroken` where a thread failed in it, after which steps can go on."""
+        if not all(helper.is_alive() for helper in self._helpers):
+            # It failed in a step that the caller had done alone by then.
+            self.close()
         self._ensure_helpers()
         base, self._base = self._base, self._base + int(batch.limits[-1])
         for order in self._orders:
