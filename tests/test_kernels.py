@@ -250,10 +250,10 @@ def test_a_thread_that_fails_ends_the_step_and_the_next_is_right(
     stepper.prefill(lane, [5, 6])
     real = crew.take_part
 
-    def fails(batch: Any, base: int, number: int) -> int:
+    def fails(batch: Any, control: Any, base: int, number: int) -> int:
         if number == thread:
             raise RuntimeError("made to fail")
-        return real(batch, base, number)
+        return real(batch, control, base, number)
 
     monkeypatch.setattr(crew, "take_part", fails)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)

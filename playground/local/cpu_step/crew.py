@@ -26,14 +26,15 @@ SPINS = 2000
 PATIENCE = 20_000
 """So often it gives the core away before the caller looks whether the helpers live."""
 
+_Order = tuple[Batch, np.ndarray, int]
 _yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @njit(nogil=True, error_model="numpy")
-def take_part(batch: Batch, base: int, thread: int) -> int:
+def take_part(batch: Batch, control: np.ndarray, base: int, thread: int) -> int:
     """Runs units of a step until all are done: 0. Comes back early with 1 where the step broke, with 2 after a long
-    wait. `base` is what the counters stood at when the step began."""
-    counters = batch.control.ctypes.data
+    wait. `control` holds the counters, `base` is what they stood at when the step began."""
+    counters = control.ctypes.data
     taken, done, broken = counters + TAKEN * 8, counters + DONE * 8, counters + BROKEN * 8
     start = base
     for phase in range(len(batch.phases)):
@@ -42,6 +43,8 @@ def take_part(batch: Batch, base: int, thread: int) -> int:
             unit = atomic_load(taken)
             if unit >= end:
                 break
+            if atomic_load(broken):
+                return 1
             if swap_if(taken, unit, unit + 1):
                 _run(batch, phase, unit - start, thread)
                 atomic_add(done, 1)
@@ -77,9 +80,9 @@ class Crew:
 
     def __init__(self, num_threads: int) -> None:
         self.num_threads = num_threads
-        self.control = np.zeros(NUM_CONTROL, np.int64)
+        self._control = np.zeros(NUM_CONTROL, np.int64)
         self._base = 0
-        self._orders: list[queue.SimpleQueue[tuple[Batch, int] | None]] = []
+        self._orders: list[queue.SimpleQueue[_Order | None]] = []
         self._helpers: list[threading.Thread] = []
 
     def run(self, batch: Batch) -> None:
@@ -88,11 +91,12 @@ class Crew:
             # It failed in a step that the caller had done alone by then.
             self.close()
         self._ensure_helpers()
-        base, self._base = self._base, self._base + int(batch.limits[-1])
+        control, base = self._control, self._base
+        self._base += int(batch.limits[-1])
         for order in self._orders:
-            order.put((batch, base))
+            order.put((batch, control, base))
         try:
-            while (state := take_part(batch, base, 0)) == 2:
+            while (state := take_part(batch, control, base, 0)) == 2:
                 if not all(helper.is_alive() for helper in self._helpers):
                     raise StepBroken("a helper thread is gone")
             if state == 1:
@@ -102,17 +106,18 @@ class Crew:
             raise
 
     def close(self) -> None:
-        """Ends the helpers; a later step begins with new ones."""
-        # Whoever still waits inside a step comes back from it; new helpers get counters of their own.
-        self.control[BROKEN] = 1
+        """Ends the helpers; a later step begins with new ones. When it returns, no thread touches a row any more."""
+        self._control[BROKEN] = 1
         for order in self._orders:
             order.put(None)
+        for helper in self._helpers:
+            helper.join()
         self._orders, self._helpers = [], []
-        self.control, self._base = np.zeros(NUM_CONTROL, np.int64), 0
+        self._control, self._base = np.zeros(NUM_CONTROL, np.int64), 0
 
     def _ensure_helpers(self) -> None:
         while len(self._helpers) < self.num_threads - 1:
-            order: queue.SimpleQueue[tuple[Batch, int] | None] = queue.SimpleQueue()
+            order: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
             number = len(self._helpers) + 1
             helper = threading.Thread(target=_help, args=(order, number), name=f"step {number}", daemon=True)
             helper.start()
@@ -120,12 +125,14 @@ class Crew:
             self._helpers.append(helper)
 
 
-def _help(order: queue.SimpleQueue[tuple[Batch, int] | None], thread: int) -> None:
+def _help(order: queue.SimpleQueue[_Order | None], thread: int) -> None:
     while (job := order.get()) is not None:
-        batch, base = job
+        batch, control, base = job
         try:
-            while take_part(batch, base, thread) == 2:
+            while take_part(batch, control, base, thread) == 2:
                 pass
         except BaseException:
-            batch.control[BROKEN] = 1
+            control[BROKEN] = 1
             raise
+        # A thread that sleeps keeps no row's memory.
+        del job, batch

@@ -81,7 +81,7 @@ def _version() -> str:
 
 def _call() -> None:
     """Compiles, by a step that has nothing to do."""
-    crew.take_part(empty_batch(), 0, 0)
+    crew.take_part(empty_batch(), np.zeros(crew.NUM_CONTROL, np.int64), 0, 0)
 
 
 def empty_batch() -> Batch:
@@ -110,5 +110,4 @@ def empty_batch() -> Batch:
         tuned=False,
         kind=ops.FLOAT32,
         scratch=np.zeros((0, 0), np.float32),
-        control=integers(crew.NUM_CONTROL),
     )

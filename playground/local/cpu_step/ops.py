@@ -77,8 +77,6 @@ class Batch(NamedTuple):
     """How keys and values are kept."""
     scratch: np.ndarray
     """(threads, floats) float32: room for each thread alone."""
-    control: np.ndarray
-    """Units taken, units done, and whether all is to end."""
 
 
 @_kernel

@@ -130,7 +130,6 @@ class CpuStepper:
             tuned=tuned,
             kind=KINDS.index(plan.kind),
             scratch=self._scratch,
-            control=self._crew.control,
         )
         width = plan.widths[-1]
         start = int(room.bases[-1] - room.memory.ctypes.data) // 4
