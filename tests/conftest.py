@@ -30,6 +30,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="playground-tests-")
 os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
+os.environ["PLAYGROUND_KERNELS"] = "off"
 
 
 # Begun last, one of these would leave the other cores with nothing to do.
