@@ -42,12 +42,15 @@ def test_answers_are_those_of_the_reference(house: Server, server: Server, model
 
 
 def test_a_seed_is_exact_in_16_bits_too(tmp_path: Path) -> None:
-    """The demo as it comes is in bfloat16, where the reference can promise a seed to nobody who is not alone."""
-    with serving(ROOT / "models.yaml", tmp_path / "on", PLAYGROUND_KERNELS="on") as house:
+    """There the reference can promise a seed to nobody who may have company."""
+    models = tmp_path / "models.yaml"
+    tuned = f"{{id: {JSON}, base_model: {DEMO}, adapter: {ROOT}/demo/adapters/shop-json}}"
+    models.write_text(f"models:\n  - {{id: {DEMO}, path: {ROOT}/demo/base}}\n  - {tuned}\n")
+    with serving(models, tmp_path / "on", PLAYGROUND_KERNELS="on") as house:
         first, second = (ask(house, JSON, temperature=1.0, seed=11) for _ in range(2))
         assert first["content"] == second["content"]
         assert first["exact_seed"]
-    with serving(ROOT / "models.yaml", tmp_path / "off") as house:
+    with serving(models, tmp_path / "off") as house:
         assert not ask(house, JSON, temperature=1.0, seed=11)["exact_seed"]
 
 
