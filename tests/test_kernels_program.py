@@ -41,11 +41,12 @@ def test_answers_are_those_of_the_reference(house: Server, server: Server, model
         assert (ours["stepper"], theirs["stepper"]) == ("kernels", "transformers")
 
 
-def test_a_seed_is_exact_in_16_bits_too(tmp_path: Path) -> None:
+def test_a_seed_is_exact_in_16_bits_too(tmp_path: Path, kernels_steppers: Steppers) -> None:
     """There the reference can promise a seed to nobody who may have company."""
     models = tmp_path / "models.yaml"
     tuned = f"{{id: {JSON}, base_model: {DEMO}, adapter: {ROOT}/demo/adapters/shop-json}}"
     models.write_text(f"models:\n  - {{id: {DEMO}, path: {ROOT}/demo/base}}\n  - {tuned}\n")
+    assert kernels_steppers.wait(0)
     with serving(models, tmp_path / "on", PLAYGROUND_KERNELS="on") as house:
         first, second = (ask(house, JSON, temperature=1.0, seed=11) for _ in range(2))
         assert first["content"] == second["content"]
