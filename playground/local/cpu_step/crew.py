@@ -61,7 +61,7 @@ def take_part(batch: Batch, control: np.ndarray, base: int, thread: int) -> int:
     return 0
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _run(batch: Batch, phase: int, unit: int, thread: int) -> None:
     """The unit with this number in its phase."""
     for op in range(batch.phases[phase, 0], batch.phases[phase, 1]):

@@ -40,6 +40,8 @@ GROUP = 8
 """Rows whose blocks lie side by side: as many as one tile takes."""
 BFLOAT16, FLOAT32 = (KINDS.index(kind) for kind in ("bfloat16", "float32"))
 _kernel = njit(nogil=True, error_model="numpy")
+# numba optimizes all that a function calls once more with it: what only chooses is written into its caller.
+_choice = njit(nogil=True, error_model="numpy", inline="always")
 
 
 class Batch(NamedTuple):
@@ -79,7 +81,7 @@ class Batch(NamedTuple):
     """(threads, floats) float32: room for each thread alone."""
 
 
-@_kernel
+@_choice
 def _address(batch: Batch, place: int, start: int, row: int) -> int:
     """Where a row's part of a buffer begins."""
     group, lane = row // GROUP, row % GROUP
@@ -88,7 +90,7 @@ def _address(batch: Batch, place: int, start: int, row: int) -> int:
     return own + ((start // WIDTH) * lanes + lane) * BLOCK + (start % WIDTH) * 4
 
 
-@_kernel
+@_choice
 def _row_bytes(kind: int) -> int:
     return 2 if kind == BFLOAT16 else 4 if kind == FLOAT32 else 1
 
@@ -457,7 +459,7 @@ def _cap(batch: Batch, op: int, unit: int) -> None:
     v.set_capped(batch.bases[c[1]] + (row * width + first) * 4, BLOCK, blocks, batch.numbers[op, 0])
 
 
-@_kernel
+@_choice
 def work(batch: Batch, op: int, unit: int, thread: int) -> None:
     """One unit of an op."""
     code = batch.columns[op, 0]
@@ -477,7 +479,7 @@ def work(batch: Batch, op: int, unit: int, thread: int) -> None:
         _work_on_numbers(batch, op, unit, code)
 
 
-@_kernel
+@_choice
 def _work_on_numbers(batch: Batch, op: int, unit: int, code: int) -> None:
     if code == NORM:
         _norm(batch, op, unit)
