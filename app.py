@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("playground")
 
 ADDED_FILE = "models.yaml"
+KERNELS_FOLDER = "kernels"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FORGETS = (
     "this Space has no persistent storage: runs, votes, evaluations, keys and fetched weights are lost at its restart "
@@ -64,8 +65,8 @@ class Engines:
     """Makes the engine that a base's card asks for; imports each when it is first wanted. Keys of other servers are
     read in `environ`."""
 
-    def __init__(self, max_rows: int, zero_gpu: bool, environ: Mapping[str, str]) -> None:
-        self._max_rows, self._zero_gpu, self._environ = max_rows, zero_gpu, environ
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        self._settings, self._environ = settings, environ
         self._local: EngineLoader | None = None
         self._importing = threading.Lock()
 
@@ -88,18 +89,20 @@ class Engines:
         """The embedded engine's loader; importing torch and transformers takes seconds."""
         with self._importing:
             if self._local is None:
-                self._local = self._lent() if self._zero_gpu else self._own()
+                self._local = self._lent() if self._settings.zero_gpu else self._own(self._settings.kernels)
             return self._local
 
-    def _own(self) -> LocalLoader:
+    def _own(self, kernels: bool) -> LocalLoader:
         from playground.local.engine import LocalLoader
+        from playground.local.steppers import Steppers
 
-        return LocalLoader(max_rows=self._max_rows)
+        steppers = Steppers(kernels=kernels, folder=self._settings.home / KERNELS_FOLDER)
+        return LocalLoader(steppers, max_rows=self._settings.max_rows)
 
     def _lent(self) -> EngineLoader:
         from playground.local.zero_gpu import ZeroGpuLoader
 
-        return ZeroGpuLoader(self._own(), importlib.import_module("spaces").GPU)
+        return ZeroGpuLoader(self._own(kernels=False), importlib.import_module("spaces").GPU)
 
 
 class App:
@@ -107,7 +110,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engines = Engines(settings.max_rows, settings.zero_gpu, os.environ)
+        self.engines = Engines(settings, os.environ)
         catalog = LiveCatalog(settings.models_file, settings.home / ADDED_FILE)
         self.registry = Registry(catalog.base_of, self.engines, settings.memory_bytes)
         catalog.when_gone(self.registry.forget)

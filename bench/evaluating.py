@@ -16,6 +16,7 @@ from playground.catalog import LiveCatalog
 from playground.evaluator import Evaluator
 from playground.history import History
 from playground.local.engine import LocalLoader
+from playground.local.steppers import Steppers
 from playground.registry import Registry
 from playground.service import Playground
 from playground.settings import DEFAULT_MAX_ROWS
@@ -33,7 +34,7 @@ def main() -> None:
     spec = json.loads((ROOT / "demo" / "tunedtensor.json").read_text())
     cases = spec["eval_cases"] + json.loads((ROOT / "demo" / "fresh_cases.json").read_text())["eval_cases"]
     catalog = LiveCatalog(ROOT / "models.yaml", ROOT / "nothing.yaml")
-    registry = Registry(catalog.base_of, LocalLoader(max_rows=DEFAULT_MAX_ROWS), 10**10)
+    registry = Registry(catalog.base_of, LocalLoader(Steppers(kernels=False), max_rows=DEFAULT_MAX_ROWS), 10**10)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         history = History(Store(home))

@@ -18,6 +18,7 @@ import torch
 
 from bench.models import save_llama
 from playground.local.engine import LocalEngine, LocalLoader
+from playground.local.steppers import Steppers
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import GenerationRequest, ModelCard, Sampling
 from tests.drive import Watch, start
@@ -57,7 +58,7 @@ def _loaded(card: ModelCard) -> LocalEngine:
     """An engine; tells what the process itself took to load it, the pages of mapped files aside."""
     process, began_at = psutil.Process(), time.perf_counter()
     before = process.memory_info()
-    engine = LocalLoader(max_rows=1).load(card, Watch(), lambda _: True)
+    engine = LocalLoader(Steppers(kernels=True), max_rows=1).load(card, Watch(), lambda _: True)
     assert isinstance(engine, LocalEngine)
     engine.prepare(card, Watch())
     # The hash of the base is found out behind, and would run beside the first answers.

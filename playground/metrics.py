@@ -25,6 +25,9 @@ class Metrics:
         ProcessCollector(registry=every)
         over, tokens = "Answers that are over: stop, length, or an error's code.", "Tokens of finished answers."
         self._answers = Counter("playground_answers", over, ["outcome"], registry=every)
+        self._computed = Counter(
+            "playground_answers_computed", "Finished answers by what computed them here.", ["by"], registry=every
+        )
         self._tokens = Counter("playground_tokens", tokens, ["kind"], registry=every)
         self._http = Counter(
             "playground_http_requests", "Requests to the API.", ["method", "route", "status"], registry=every
@@ -58,6 +61,8 @@ class Metrics:
             self._answers.labels(outcome.code).inc()
             return
         self._answers.labels(outcome.reason).inc()
+        if outcome.stepper is not None:
+            self._computed.labels(outcome.stepper).inc()
         self._tokens.labels("prompt").inc(outcome.usage.num_prompt_tokens)
         self._tokens.labels("completion").inc(outcome.usage.num_completion_tokens)
         timing = outcome.timing

@@ -44,13 +44,13 @@ class Settings:
     """How this process is to run.
 
     `inference` False is an inventory-only deployment; `history` False keeps no runs. `open_to_all` is the person's
-    word that an address beyond loopback may go without keys. `on_space` says that this is a Hugging Face Space, whose
-    owner opens or closes it there; `forgets` that its home is gone at the next restart; `zero_gpu` that a GPU is lent
-    to it for one answer at a time. `memory_bytes` is the budget for loaded models; `max_rows` how many answers may run
-    at once over one base. `root_path` is the path that a proxy serves the program below, empty where that is the top;
-    `allowed_hosts` are names, in small letters, that a server on loopback without keys answers to beside the machine's
-    own. `oauth` is what visitors of a Space sign in at the Hub with, and `managers` are the Hub's names of those who
-    then may do more than ask.
+    word that an address beyond loopback may go without keys. `memory_bytes` is the budget for loaded models; `max_rows`
+    how many answers may run at once over one base; `kernels` False leaves the compiled CPU kernels out. `on_space` says
+    that this is a Hugging Face Space, whose owner opens or closes it there; `forgets` that its home is gone at the next
+    restart; `zero_gpu` that a GPU is lent to it for one answer at a time. `root_path` is the path that a proxy serves
+    the program below, empty where that is the top; `allowed_hosts` are names, in small letters, that a server on
+    loopback without keys answers to beside the machine's own. `oauth` is what visitors of a Space sign in at the Hub
+    with, and `managers` are the Hub's names of those who then may do more than ask.
     """
 
     models_file: Path
@@ -62,6 +62,7 @@ class Settings:
     open_to_all: bool
     memory_bytes: int
     max_rows: int
+    kernels: bool = True
     on_space: bool = False
     forgets: bool = False
     zero_gpu: bool = False
@@ -112,6 +113,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     memory_bytes = source.value(None, "PLAYGROUND_MEMORY_GB", _gigabytes, default_memory_bytes)
     rows = _whole_number(1, _MAX_ROWS_LIMIT)
     max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
+    kernels = source.value(None, "PLAYGROUND_KERNELS", _on_or_off, lambda: True)
     root_path = source.value(None, "GRADIO_ROOT_PATH", _root_path, lambda: "")
     allowed_hosts = source.value(None, "PLAYGROUND_ALLOWED_HOSTS", _hosts, lambda: ())
     oauth = space.oauth_app(environ)
@@ -130,6 +132,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         open_to_all=args.open,
         memory_bytes=memory_bytes,
         max_rows=max_rows,
+        kernels=kernels,
         on_space=on_space,
         forgets=on_space and space.storage() is None and home == space.home(),
         zero_gpu=space.has_zero_gpu(environ),

@@ -351,6 +351,8 @@ class Delta:
 
 FinishReason = Literal["stop", "length"]
 View = Literal["base", "attached", "merged", "remote"]
+StepperName = Literal["kernels", "transformers"]
+"""What computed an answer's tokens in this process: kernels of our own, or transformers' modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +360,7 @@ class Finish:
     """The last event of an answer. `view` is what answered; `exact_seed` says whether asking again with `seed`
     gives the same tokens, whatever runs beside it then; `notes` are sentences that the reader should know;
     `end` is the end token with its score, where one ended the answer and scores were asked for; `proof` is what the
-    engine can show of what answered."""
+    engine can show of what answered; `stepper` what computed it, None where that was elsewhere."""
 
     reason: FinishReason
     usage: Usage
@@ -369,6 +371,7 @@ class Finish:
     notes: tuple[str, ...] = ()
     end: TokenLogprob | None = None
     proof: Proof | None = None
+    stepper: StepperName | None = None
 
 
 Event = Progress | Echo | Delta | Finish

@@ -15,6 +15,7 @@ from tests.settling import settle
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from playground.local.steppers import Steppers
     from tests.browser import Person
     from tests.server import Server
 
@@ -29,6 +30,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="playground-tests-")
 os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
+os.environ["PLAYGROUND_KERNELS"] = "off"
 
 
 # Begun last, one of these would leave the other cores with nothing to do.
@@ -59,6 +61,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def settled() -> None:
     """What is there before a file's tests stays: whoever collects garbage need not look through it each time."""
     settle()
+
+
+@pytest.fixture(scope="session")
+def transformers_steppers() -> Steppers:
+    """All models on transformers' own modules."""
+    from playground.local.steppers import Steppers
+
+    return Steppers(kernels=False)
+
+
+@pytest.fixture(scope="session")
+def kernels_steppers(tmp_path_factory: pytest.TempPathFactory) -> Steppers:
+    """Models on the compiled kernels, by two threads. Workers of one run share the compiled code."""
+    from playground.local.steppers import Steppers
+
+    folder = tmp_path_factory.getbasetemp().parent / "kernels"
+    steppers = Steppers(kernels=True, folder=folder, num_threads=2)
+    assert steppers.wait(240)
+    return steppers
 
 
 @pytest.fixture(scope="session")

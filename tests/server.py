@@ -113,7 +113,8 @@ def save_models(folder: Path) -> Path:
 def serving(models: Path, home: Path, *args: str, **environ: str) -> Iterator[Server]:
     """The program over a catalog, until the block ends."""
     argv = ["--models", str(models), "--home", str(home), "--port", str(free_port()), *args]
-    app = program.App(read_settings(argv, environ))
+    # Compiling them takes every process some seconds: whoever wants to test them says so.
+    app = program.App(read_settings(argv, {"PLAYGROUND_KERNELS": "off", **environ}))
     page, url = app.launch()
     try:
         yield Server(url.rstrip("/"), app, home)

@@ -20,6 +20,7 @@ from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.lora import Hooks
 from playground.local.measuring import measure
 from playground.local.merge import merged_view
+from playground.local.steppers import Steppers
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import GenerationRequest, ModelCard, Progress, Sampling
 from tests import tiny
@@ -175,7 +176,7 @@ def card_of(llama: Path, adapter: Path, merge: Any = "auto") -> ModelCard:
 
 def load(llama: Path, room: int = 10**9) -> tuple[LocalEngine, ModelCard]:
     card = ModelCard("tiny/llama", "llama", "base", str(llama))
-    engine = LocalLoader(max_rows=8).load(card, Watch(), lambda num_bytes: num_bytes <= room)
+    engine = LocalLoader(Steppers(kernels=False), max_rows=8).load(card, Watch(), lambda num_bytes: num_bytes <= room)
     assert isinstance(engine, LocalEngine)
     return engine, card
 
@@ -420,7 +421,7 @@ def test_broken_bases_are_refused_with_a_reason(tmp_path: Path, how: str) -> Non
     folder = tiny.save_base("llama", tmp_path / "base")
     spoil(folder, how)
     card = ModelCard("tiny/broken", "broken", "base", str(folder))
-    loader = LocalLoader(max_rows=1)
+    loader = LocalLoader(Steppers(kernels=False), max_rows=1)
 
     def load() -> None:
         loader.size_bytes(card, Watch())

@@ -15,6 +15,7 @@ from playground.catalog import LiveCatalog
 from playground.history import History
 from playground.local import weights
 from playground.local.engine import LocalEngine, LocalLoader
+from playground.local.steppers import Steppers
 from playground.registry import Registry
 from playground.service import Playground
 from playground.store import Store
@@ -32,7 +33,7 @@ def catalog() -> LiveCatalog:
 
 @pytest.fixture(scope="module")
 def playground(catalog: LiveCatalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
-    registry = Registry(catalog.base_of, LocalLoader(max_rows=8), 10**9)
+    registry = Registry(catalog.base_of, LocalLoader(Steppers(kernels=False), max_rows=8), 10**9)
     yield Playground(catalog, registry, History(Store(tmp_path_factory.mktemp("home"))))
     registry.close()
 
@@ -51,7 +52,7 @@ def live_bytes() -> int:
 # First of the file: no other engine comes and goes while this one is measured.
 def test_three_fine_tunes_cost_little_beside_their_base(catalog: LiveCatalog) -> None:
     cards = [catalog.card(BASE), *(card for card in catalog.cards.values() if card.base_model == BASE)]
-    loader = LocalLoader(max_rows=4)
+    loader = LocalLoader(Steppers(kernels=False), max_rows=4)
     before = live_bytes()
     engine = loader.load(cards[0], Watch(), lambda num_bytes: True)
     assert isinstance(engine, LocalEngine)

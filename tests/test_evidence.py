@@ -28,6 +28,7 @@ from playground.local.adapters import FILE, read_adapter
 from playground.local.describing import describe
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.merge import extra_bytes
+from playground.local.steppers import Steppers
 from playground.registry import Registry
 from playground.service import Playground
 from playground.types import Answer, GenerationRequest, Message, ModelCard, Sampling
@@ -47,18 +48,18 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 MERGED = "tiny/merged"
 
 
-def load(house: House) -> LocalEngine:
+def load(house: House, steppers: Steppers) -> LocalEngine:
     """The base, its fine-tunes, and one of them merged as well; the base's fingerprint is known."""
-    engine = house.load()
+    engine = house.load(steppers)
     engine.prepare(replace(house.tunes["plain"], id=MERGED, merge="always"), Watch())
     wait_for(lambda: engine.base_hash)
     return engine
 
 
 @pytest.fixture(scope="module")
-def engine(house: House) -> Iterator[LocalEngine]:
+def engine(house: House, kernels_steppers: Steppers) -> Iterator[LocalEngine]:
     """For all tests that leave it as it is."""
-    engine = load(house)
+    engine = load(house, kernels_steppers)
     before = engine.fingerprint()
     yield engine
     assert engine.fingerprint() == before
@@ -66,8 +67,8 @@ def engine(house: House) -> Iterator[LocalEngine]:
 
 
 @pytest.fixture
-def own_engine(house: House) -> Iterator[LocalEngine]:
-    engine = load(house)
+def own_engine(house: House, kernels_steppers: Steppers) -> Iterator[LocalEngine]:
+    engine = load(house, kernels_steppers)
     yield engine
     engine.close()
 
@@ -258,7 +259,7 @@ def test_before_the_fingerprint_is_taken_nothing_is_said_of_the_base(
 
 
 def load_alone(card: ModelCard, has_room: Callable[[int], bool] = lambda num_bytes: True) -> LocalEngine:
-    engine = LocalLoader(max_rows=4).load(card, Watch(), has_room)
+    engine = LocalLoader(Steppers(kernels=False), max_rows=4).load(card, Watch(), has_room)
     assert isinstance(engine, LocalEngine)
     engine.prepare(card, Watch())
     return engine

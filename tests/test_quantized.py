@@ -19,6 +19,7 @@ from playground.local import weights
 from playground.local.adapters import read_adapter
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.quantized import Int8Linear, weight_of
+from playground.local.steppers import Steppers
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import ModelCard
 from tests import tiny
@@ -59,7 +60,7 @@ class House:
 
 
 def load(card: ModelCard) -> LocalEngine:
-    engine = LocalLoader(max_rows=8).load(card, Watch(), lambda _: True)
+    engine = LocalLoader(Steppers(kernels=False), max_rows=8).load(card, Watch(), lambda _: True)
     assert isinstance(engine, LocalEngine)
     engine.prepare(card, Watch())
     return engine
@@ -168,7 +169,7 @@ def test_int4_is_refused_on_the_cpu(tmp_path: Path) -> None:
     card = ModelCard(
         "tiny", "tiny", "base", str(tiny.save_base("llama", tmp_path / "base")), dtype="int4", device="cpu"
     )
-    for ask in (LocalLoader(max_rows=1).size_bytes, weights.load_base):
+    for ask in (LocalLoader(Steppers(kernels=False), max_rows=1).size_bytes, weights.load_base):
         with pytest.raises(ModelLoadFailed, match=r"int4.*CUDA alone.*choose int8"):
             ask(card, Watch())
 

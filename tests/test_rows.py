@@ -20,9 +20,12 @@ from transformers import AutoModelForCausalLM
 from playground.errors import Cancelled, ModelLoadFailed
 from playground.local import weights
 from playground.local.adapters import read_adapter
+from playground.local.cpu_step.ops import Batch
+from playground.local.cpu_step.stepper import CpuStepper
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.lora import Adapter, Hooks
 from playground.local.merge import extra_bytes, merged_view, own_bytes
+from playground.local.steppers import Steppers
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import ModelCard, Progress
 from tests import tiny
@@ -55,8 +58,8 @@ class House:
     tuned: dict[str, Any]
     blends: dict[tuple[str, float], Any] = field(default_factory=dict)
 
-    def load(self) -> LocalEngine:
-        engine = LocalLoader(max_rows=16).load(self.base, Watch(), lambda num_bytes: True)
+    def load(self, steppers: Steppers) -> LocalEngine:
+        engine = LocalLoader(steppers, max_rows=16).load(self.base, Watch(), lambda num_bytes: True)
         assert isinstance(engine, LocalEngine)
         for card in (self.base, *self.tunes.values()):
             engine.prepare(card, Watch())
@@ -100,10 +103,10 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return make_house(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.fixture(scope="module")
-def loaded(house: House) -> Iterator[LocalEngine]:
-    """The house's base with all of its fine-tunes."""
-    engine = house.load()
+@pytest.fixture(scope="module", params=["transformers", "kernels"])
+def loaded(house: House, request: pytest.FixtureRequest) -> Iterator[LocalEngine]:
+    """The house's base with all of its fine-tunes, on either stepper."""
+    engine = house.load(request.getfixturevalue(f"{request.param}_steppers"))
     yield engine
     engine.close()
 
@@ -351,20 +354,38 @@ def test_a_long_prompt_is_taken_in_by_chunks_and_cancelled_between_them(
     assert not broken_off.deltas
 
 
+def break_steps(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool], reason: str = "made to fail"
+) -> None:
+    """Steps over a number of rows of which `fails` says so write to the rows' caches, and then fail."""
+    stepper = engine._loop._stepper
+    model = engine._base.model
+    forward = model.forward
+
+    def broken_forward(*args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        if kwargs["input_ids"].shape[1] == 1 and fails(len(kwargs["input_ids"])):
+            raise RuntimeError(reason)
+        return out
+
+    if not isinstance(stepper, CpuStepper):
+        monkeypatch.setattr(model, "forward", broken_forward)
+        return
+    run = stepper._crew.run
+
+    def broken_run(batch: Batch) -> None:
+        run(batch)
+        if fails(batch.rows):
+            raise RuntimeError(reason)
+
+    monkeypatch.setattr(stepper._crew, "run", broken_run)
+
+
 def test_a_step_that_fails_is_made_good(house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(11)
     prompts = [[rng.randrange(6, 290) for _ in range(n)] for n in (7, 40)]
     failures = iter([False, False, True])
-    model = engine._base.model
-    forward = model.forward
-
-    def forward_that_fails_once(*args: Any, **kwargs: Any) -> Any:
-        out = forward(*args, **kwargs)
-        if kwargs["input_ids"].shape == (2, 1) and next(failures, False):
-            raise RuntimeError("made to fail half-way")
-        return out
-
-    monkeypatch.setattr(model, "forward", forward_that_fails_once)
+    break_steps(engine, monkeypatch, lambda rows: rows == 2 and next(failures, False))
     rows = [start(engine, house.base, greedy(house.base.id, ids, 30)) for ids in prompts]
     for row, ids in zip(rows, prompts, strict=True):
         assert list(row.answer().token_ids) == house.alone(None, 1.0, ids, 30)
@@ -435,15 +456,7 @@ def test_a_cache_that_cannot_be_let_go_hurts_nobody(
 def test_steps_that_always_fail_end_the_rows_one_by_one(
     house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = engine._base.model
-    forward = model.forward
-
-    def forward_without_room_for_two(*args: Any, **kwargs: Any) -> Any:
-        if kwargs["input_ids"].shape[0] > 1:
-            raise RuntimeError("can't allocate memory, made to fail")
-        return forward(*args, **kwargs)
-
-    monkeypatch.setattr(model, "forward", forward_without_room_for_two)
+    break_steps(engine, monkeypatch, lambda rows: rows > 1, "can't allocate memory, made to fail")
     small, large = list(range(10, 15)), list(range(10, 70))
     rows = [start(engine, house.base, greedy(house.base.id, ids, 50)) for ids in (small, large)]
     assert "out of memory" in rows[1].error().message

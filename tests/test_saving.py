@@ -19,6 +19,7 @@ from playground.hub import front_matter
 from playground.local import saving
 from playground.local.engine import LocalEngine, LocalLoader
 from playground.local.merge import merged_view
+from playground.local.steppers import Steppers
 from playground.types import ModelCard, Progress
 from tests import tiny
 from tests.drive import Watch
@@ -28,7 +29,7 @@ from tests.test_rows import KINDS, settings_of
 
 
 def load(base: ModelCard) -> LocalEngine:
-    engine = LocalLoader(max_rows=4).load(base, Watch(), lambda _: True)
+    engine = LocalLoader(Steppers(kernels=False), max_rows=4).load(base, Watch(), lambda _: True)
     assert isinstance(engine, LocalEngine)
     engine.prepare(base, Watch())
     return engine

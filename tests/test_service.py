@@ -33,6 +33,7 @@ from playground.errors import (
 )
 from playground.history import History
 from playground.local.engine import LocalEngine, LocalLoader
+from playground.local.steppers import Steppers
 from playground.prompts import Prompt, encode
 from playground.registry import Registry
 from playground.service import Playground
@@ -48,7 +49,9 @@ Door = tuple[Playground, Registry, Path]
 def open_door(root: Path, entries: list[dict[str, Any]], **settings: Any) -> tuple[Playground, Registry]:
     (root / "models.yaml").write_text(yaml.safe_dump({"models": entries}))
     catalog = LiveCatalog(root / "models.yaml", root / "added.yaml")
-    registry = Registry(catalog.base_of, LocalLoader(max_rows=settings.pop("max_rows", 16)), 10**9)
+    registry = Registry(
+        catalog.base_of, LocalLoader(Steppers(kernels=False), max_rows=settings.pop("max_rows", 16)), 10**9
+    )
     return Playground(catalog, registry, History(Store(root)), **settings), registry
 
 

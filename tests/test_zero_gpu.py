@@ -19,6 +19,7 @@ import pytest
 import torch
 from playwright.sync_api import expect
 
+from playground.local.steppers import Steppers
 from playground.local.weights import tensors_of
 from playground.local.zero_gpu import SECONDS_TO_BEGIN, seconds_of
 from playground.types import GenerationRequest, Sampling
@@ -181,7 +182,7 @@ def test_a_gpu_is_asked_for_as_long_as_the_answer_may_take() -> None:
 
 
 def test_all_that_rows_need_goes_to_the_gpu(tmp_path: Path) -> None:
-    engine = make_house("llama", tmp_path).load()
+    engine = make_house("llama", tmp_path).load(Steppers(kernels=False))
     meta = torch.device("meta")
     engine.move(meta)
     assert {tensor.device for _, tensor in tensors_of(engine._base.model)} == {meta}

@@ -66,8 +66,8 @@ def make_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
 
 _COMMON = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
+    "hidden_size": 64,
+    "intermediate_size": 96,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -97,9 +97,9 @@ def make_config(kind: str) -> Any:
     if kind == "qwen3_5":
         text = {
             **common,
-            "head_dim": 8,
-            "linear_key_head_dim": 8,
-            "linear_value_head_dim": 8,
+            "head_dim": 16,
+            "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16,
             "linear_num_key_heads": 2,
             "linear_num_value_heads": 4,
             "layer_types": ["linear_attention"] * 3 + ["full_attention"],
@@ -109,19 +109,19 @@ def make_config(kind: str) -> Any:
             "hidden_size": 16,
             "num_heads": 2,
             "intermediate_size": 16,
-            "out_hidden_size": 32,
+            "out_hidden_size": 64,
             "num_position_embeddings": 16,
         }
         return Qwen3_5Config(text_config=text, vision_config=vision)
     text = {
         **common,
         "num_hidden_layers": 6,
-        "head_dim": 8,
-        "global_head_dim": 16,
+        "head_dim": 16,
+        "global_head_dim": 32,
         "sliding_window": WINDOW,
         "layer_types": ["sliding_attention", "full_attention"] * 3,
         "num_kv_shared_layers": 2,
-        "hidden_size_per_layer_input": 8,
+        "hidden_size_per_layer_input": 16,
         "vocab_size_per_layer_input": VOCABULARY,
         "use_double_wide_mlp": True,
     }

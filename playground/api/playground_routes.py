@@ -28,6 +28,7 @@ from playground.types import (
     GenerationRequest,
     ModelState,
     ModelStatus,
+    StepperName,
     View,
 )
 
@@ -106,7 +107,8 @@ class CompletionTiming(BaseModel):
 class Completion(BaseModel):
     """An answer. `view` is what gave it: the base, the adapter attached to it, or a merged copy; `seed` asks for
     it again, with the same tokens for certain where `exact_seed`; `notes` are sentences to know; `proof` can be held
-    against the weights by the route `check`.
+    against the weights by the route `check`; `stepper` is what computed it in this server, by compiled kernels or by
+    transformers' modules.
 
     In a stream `content` and `thinking` are what is new, and all else comes with the last piece.
     """
@@ -119,6 +121,7 @@ class Completion(BaseModel):
     seed: int | None = None
     exact_seed: bool | None = None
     view: View | None = None
+    stepper: StepperName | None = None
     timing: CompletionTiming | None = None
     notes: list[str] | None = None
     proof: ProofBody | None = None
@@ -162,7 +165,9 @@ def completion_of(text: str, thinking: str, finish: Finish) -> Completion:
     usage, timing, proof = finish.usage, finish.timing, finish.proof
     return Completion(
         content=text,
-        **_given(thinking=thinking or None, seed=finish.seed, proof=proof and ProofBody.of(proof)),
+        **_given(
+            thinking=thinking or None, seed=finish.seed, proof=proof and ProofBody.of(proof), stepper=finish.stepper
+        ),
         latency_ms=round(timing.total_ms, 1),
         usage=CompletionUsage(prompt_tokens=usage.num_prompt_tokens, completion_tokens=usage.num_completion_tokens),
         finish_reason=finish.reason,
@@ -227,6 +232,7 @@ EXAMPLE = Completion(
     seed=48213,
     exact_seed=True,
     view="base",
+    stepper="kernels",
     timing=CompletionTiming(load_ms=0.1, queued_ms=0.2, first_token_ms=31.0, decode_ms=180.2),
     notes=[],
     proof=ProofBody(

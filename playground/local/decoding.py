@@ -29,6 +29,7 @@ from playground.types import (
     FinishReason,
     Job,
     Progress,
+    StepperName,
     Timing,
     TokenLogprob,
     Usage,
@@ -52,14 +53,22 @@ class Stepper(Protocol):
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor: ...
     def leave(self, lane: Lane) -> None: ...
     def reset(self) -> None: ...
+    def close(self) -> None: ...
+
+    def repeats(self, lane: Lane) -> bool:
+        """Whether this lane's logits are the same bits whatever runs beside it."""
+        ...
+
+    def name_of(self, lane: Lane) -> StepperName:
+        """Which stepper this lane runs on."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Row:
     """One answer in the making. `pieces` are the text by token of what is asked back: the prompt from its token
-    `echo_from` on; `exact` says whether its seed gives the same tokens again whatever runs beside it; `prove` makes
-    the proof of `first`, the best tokens after the prompt; `restarts` counts how often its cache had to be made
-    anew."""
+    `echo_from` on; `repeatable` says whether asking again would lead to the same place; `prove` makes the proof of
+    `first`, the best tokens after the prompt; `restarts` counts how often its cache had to be made anew."""
 
     job: Job
     lane: Lane
@@ -72,7 +81,7 @@ class Row:
     pieces: tuple[str, ...] | None
     echo_from: int
     view: View
-    exact: bool
+    repeatable: bool
     prove: Callable[[First], Proof]
     notes: tuple[str, ...] = ()
     out: list[int] = field(default_factory=list)
@@ -80,6 +89,7 @@ class Row:
     first: First = ()
     num_ready: int = 0
     restarts: int = 0
+    stepper: StepperName | None = None
     started_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float | None = None
@@ -145,6 +155,7 @@ class Loop:
             self._changed.notify()
         if self._thread.ident and threading.current_thread() is not self._thread:
             self._thread.join()
+        self._stepper.close()
 
     def _run(self) -> None:
         with torch.inference_mode():
@@ -332,7 +343,10 @@ class Loop:
         usage = Usage(len(row.prompt_ids), len(row.out))
         notes = (*row.notes, STILL_THINKING) if thinking and reason == "length" else row.notes
         proof = row.prove(row.first)
-        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, row.exact, notes, end, proof))
+        # A cache made anew in the middle was made in other pieces, which may round differently.
+        exact = row.repeatable and not row.restarts and self._stepper.repeats(row.lane)
+        row.stepper = self._stepper.name_of(row.lane)
+        self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, exact, notes, end, proof, row.stepper))
 
     def _end(self, row: Row, last: Finish | PlaygroundError) -> None:
         """Whoever asked hears of it first: letting go of the cache may fail, and that is not their affair."""

@@ -31,7 +31,8 @@ from playground.local.merge import extra_bytes, merged_view
 from playground.local.quantized import why_no_merge
 from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
-from playground.local.torch_step import Lane, TorchStepper
+from playground.local.steppers import Steppers
+from playground.local.torch_step import Lane
 from playground.prompts import Prompt, check_room, check_template, encode
 from playground.types import DRAWN_SEEDS, GenerationRequest, Job, LoadWatch, ModelCard, Placement, Progress, View
 
@@ -92,8 +93,10 @@ class _FineTune:
 class LocalEngine:
     """Answers jobs of one base and its fine-tunes. `has_room` tells whether the budget allows more bytes."""
 
-    def __init__(self, base: weights.Base, *, max_rows: int, has_room: Callable[[int], bool]) -> None:
-        self._base, self._max_rows, self._has_room = base, max_rows, has_room
+    def __init__(
+        self, base: weights.Base, steppers: Steppers, *, max_rows: int, has_room: Callable[[int], bool]
+    ) -> None:
+        self._base, self._steppers, self._max_rows, self._has_room = base, steppers, max_rows, has_room
         self._hooks = Hooks(base.model)
         self._no_merge = why_no_merge(base.model)
         self._fine_tunes: dict[str, _FineTune] = {}
@@ -300,7 +303,7 @@ class LocalEngine:
             self.base_hash = self.fingerprint()
 
     def _make_loop(self, model: Any, name: str) -> Loop:
-        return Loop(TorchStepper(model), name, max_rows=self._max_rows, on_leave=self._after_answer)
+        return Loop(self._steppers.for_model(model), name, max_rows=self._max_rows, on_leave=self._after_answer)
 
     def _manner(self, card: ModelCard, own_template: str | None) -> _Manner:
         """The entry's template, else the one that lies with the adapter, else the base's."""
@@ -346,7 +349,7 @@ class LocalEngine:
             pieces=self._pieces(request, prompt),
             echo_from=len(prompt.token_ids) if request.continuation else 0,
             view=place.view,
-            exact=place.repeatable and base.dtype.itemsize >= 4,
+            repeatable=place.repeatable,
             prove=partial(self._prove, job, place.adapter_hash),
             notes=(*base.notes, *place.notes),
         )
@@ -418,6 +421,8 @@ class LocalEngine:
             or self._no_merge is not None
             or card.merge != "auto"
             or row.view != "attached"
+            # Their adapters by row cost next to nothing, and a merged view would cost memory.
+            or row.stepper == "kernels"
             or not _is_free(row.job.request)
         ):
             return
@@ -484,8 +489,8 @@ def _tell_if_dropped(starting: Future[None], job: Job) -> None:
 class LocalLoader:
     """Makes embedded engines. One model is made at a time: transformers sets torch's default dtype meanwhile."""
 
-    def __init__(self, *, max_rows: int) -> None:
-        self._max_rows = max_rows
+    def __init__(self, steppers: Steppers, *, max_rows: int) -> None:
+        self._steppers, self._max_rows = steppers, max_rows
         self._one_at_a_time = threading.Lock()
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
@@ -499,4 +504,4 @@ class LocalLoader:
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> LocalEngine:
         with self._one_at_a_time:
             loaded = weights.load_base(base, watch)
-        return LocalEngine(loaded, max_rows=self._max_rows, has_room=has_room)
+        return LocalEngine(loaded, self._steppers, max_rows=self._max_rows, has_room=has_room)

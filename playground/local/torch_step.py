@@ -24,6 +24,7 @@ from transformers.cache_utils import (
 
 from playground.errors import ModelLoadFailed
 from playground.local.lora import Adapter, Plan, using
+from playground.types import StepperName
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +100,17 @@ class TorchStepper:
         for lane in self._batch:
             lane.cache, lane.num_tokens = None, 0
         self._set_batch([], None, 0)
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self.reset()
+
+    def repeats(self, lane: Lane) -> bool:
+        """In 16 bits a matrix of other shape rounds otherwise, so only what was computed alone comes out the same."""
+        return self._model.dtype == torch.float32 or lane not in self._batch
+
+    def name_of(self, lane: Lane) -> StepperName:  # noqa: ARG002 - all lanes are alike here
+        return "transformers"
 
     def _new_cache(self) -> Any:
         return DynamicCache(config=self._config)

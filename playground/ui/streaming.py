@@ -55,6 +55,11 @@ VIEWS = {
     "merged": "A copy of the weights that the adapter changes, with the change added in.",
     "remote": "Another server.",
 }
+STEPPERS = {
+    "kernels": "Computed by compiled kernels.",
+    "transformers": "Computed by transformers' modules.",
+    None: "",
+}
 NO_VALUE = "–"
 
 
@@ -240,7 +245,7 @@ def metrics(answer: LiveAnswer | None) -> list[View]:
         _metric("Answer", _tokens(finish.usage.num_completion_tokens), "Tokens that came out."),
         _metric("Finish", finish.reason, FINISHES[finish.reason]),
         _metric("Seed", NO_VALUE if finish.seed is None else str(finish.seed), seed_meaning),
-        _metric("Ran as", finish.view, VIEWS[finish.view]),
+        _metric("Ran as", finish.view, f"{VIEWS[finish.view]} {STEPPERS[finish.stepper]}".strip()),
     ]
 
 

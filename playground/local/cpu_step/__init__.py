@@ -1,0 +1,1 @@
+"""The fast stepper for CPUs: see `stepper`."""
