@@ -26,6 +26,7 @@ from tests.drive import Watch, start
 NUM_PROMPT, NUM_ANSWER = 64, 48
 DTYPES = ("bfloat16", "int8")
 END = 0
+PATIENCE_S = 300
 
 
 def main() -> None:
@@ -33,10 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.int8", description=__doc__)
     parser.add_argument("--times", type=int, default=7, help="how many answers each gives (default 7)")
     times = parser.parse_args().times
+    steppers = Steppers(kernels=True)
+    assert steppers.wait(PATIENCE_S)
     with tempfile.TemporaryDirectory() as folder:
         source = save_llama(Path(folder) / "llama")
         cards = {dtype: ModelCard(dtype, dtype, "base", str(source), dtype=dtype) for dtype in (*DTYPES, "float32")}
-        engines = {dtype: _loaded(cards[dtype]) for dtype in DTYPES}
+        engines = {dtype: _loaded(cards[dtype], steppers) for dtype in DTYPES}
         told = {dtype: engine.memory_of(cards[dtype]) / 1e6 for dtype, engine in engines.items()}
         _print("tensors in memory, MB", told)
         speeds: dict[str, list[tuple[float, float]]] = {dtype: [] for dtype in DTYPES}
@@ -49,16 +52,16 @@ def main() -> None:
             _print(name, {dtype: statistics.median(one[number] for one in speeds[dtype]) for dtype in DTYPES})
         ratios = [small[0] / plain[0] for plain, small in zip(speeds["bfloat16"], speeds["int8"], strict=True)]
         print(f"ratio of the decode speeds, pair by pair: least {min(ratios):.2f}, most {max(ratios):.2f}")
-        _print_errors(engines, _loaded(cards["float32"]))
+        _print_errors(engines, _loaded(cards["float32"], steppers))
         for engine in engines.values():
             engine.close()
 
 
-def _loaded(card: ModelCard) -> LocalEngine:
+def _loaded(card: ModelCard, steppers: Steppers) -> LocalEngine:
     """An engine; tells what the process itself took to load it, the pages of mapped files aside."""
     process, began_at = psutil.Process(), time.perf_counter()
     before = process.memory_info()
-    engine = LocalLoader(Steppers(kernels=True), max_rows=1).load(card, Watch(), lambda _: True)
+    engine = LocalLoader(steppers, max_rows=1).load(card, Watch(), lambda _: True)
     assert isinstance(engine, LocalEngine)
     engine.prepare(card, Watch())
     # The hash of the base is found out behind, and would run beside the first answers.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from playground.local.cpu_step.stepper import CpuStepper
 from playground.local.decoding import Stepper
 from playground.local.lora import Adapter, Hooks
 from playground.local.quantized import Int8Linear, quantize
-from playground.local.steppers import Steppers
+from playground.local.steppers import Steppers, num_cores
 from playground.local.torch_step import Lane, TorchStepper
 from tests import tiny
 from tests.drive import wait_for
@@ -302,3 +304,29 @@ def test_until_the_kernels_are_there_the_reference_answers(llama: Any) -> None:
 
 def test_a_switch_leaves_the_kernels_out(llama: Any) -> None:
     assert isinstance(Steppers(kernels=False).for_model(llama), TorchStepper)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("200000 100000", 2), ("50000 100000", 1), ("max 100000", 8), ("", 8), (None, 8)]
+)
+def test_no_more_threads_than_a_container_may_keep_busy(tmp_path: Path, quota: str | None, cores: int) -> None:
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert num_cores(8, tmp_path / "cpu.max") == cores
+
+
+def test_a_lane_that_left_keeps_neither_cache_nor_adapter(
+    llama: Any, kernels_steppers: Steppers, tmp_path: Path
+) -> None:
+    base = tiny.save_base("llama", tmp_path / "base")
+    adapter = read_adapter(tiny.save_adapter("llama", base, tmp_path / "adapter"), llama, "tiny/base")
+    stepper, lane = fast(llama, kernels_steppers), Lane(adapter, 1.0)
+    logits_of(stepper, lane, [5, 6], [7])
+    gone = weakref.ref(adapter)
+    stepper.leave(lane)
+    del adapter, lane
+    # The reference's last plan holds what it took in.
+    stepper.prefill(Lane(None, 1.0), [5, 6])
+    gc.collect()
+    assert gone() is None
+    assert not stepper._carried

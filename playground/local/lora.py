@@ -38,7 +38,7 @@ class Factors:
         return Factors(self.a.to(device), self.b.to(device), self.scaling, scale)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Adapter:
     """A checked adapter. `file_hash` is the SHA-256 of its weights' file as it was read; `tensors` are the file's, by
     the base's names; `scalings` are those of its low-rank factors by module; `saved` are whole weights that replace a

@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 class Steppers:
     """Makes the steppers of one process. `folder` is where the kernels' compiled code may be kept; without `kernels`
-    all models run on the reference. `num_threads` is torch's own number by default."""
+    all models run on the reference. `num_threads` is as many as there are cores by default."""
 
     def __init__(self, *, kernels: bool, folder: Path | None = None, num_threads: int | None = None) -> None:
-        self._kernels, self._num_threads = None, num_threads or torch.get_num_threads()
+        self._kernels, self._num_threads = None, num_threads or num_cores(torch.get_num_threads())
         if kernels:
             try:
                 from playground.local.cpu_step.kernels import Kernels
@@ -30,7 +30,9 @@ class Steppers:
                 log.warning("numba cannot be imported, so the reference stepper answers: %s", error)
                 return
             self._kernels = Kernels(folder)
-            self._kernels.begin()
+            if not torch.cuda.is_available():
+                # Behind the page that comes up; where there is a GPU, only a model that stays on the CPU needs them.
+                self._kernels.begin()
 
     def wait(self, timeout_s: float) -> bool:
         """Waits until the kernels are compiled; whether they are."""
@@ -50,4 +52,15 @@ class Steppers:
         except NotPlannable as reason:
             log.info("%s runs on the reference stepper: %s", type(model).__name__, reason)
             return reference
+        self._kernels.begin()
         return CpuStepper(plan, self._kernels, reference, self._num_threads)
+
+
+def num_cores(threads: int, quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Of `threads`, as many as a container may keep busy: threads beyond its share only wait for one another."""
+    try:
+        most, period = quota.read_text().split()
+        return max(1, min(threads, int(most) // int(period)))
+    except (OSError, ValueError):
+        # No such limit, or the word max.
+        return threads

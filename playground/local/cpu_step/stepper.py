@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,13 +27,17 @@ from playground.local.torch_step import Lane, TorchStepper
 from playground.types import StepperName
 
 
-@dataclass(slots=True)
-class _Room:
-    """What a step over so many rows needs: its buffers' addresses and its units of work."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tables:
+    """What stays the same from step to step while the same lanes run: their adapters, and the step's units of work."""
 
-    memory: np.ndarray
+    lanes: tuple[Lane, ...]
     bases: np.ndarray
-    units: dict[bool, tuple[np.ndarray, np.ndarray]]
+    units: np.ndarray
+    limits: np.ndarray
+    low_rank: np.ndarray
+    strengths: np.ndarray
+    tuned: bool
 
 
 class CpuStepper:
@@ -42,8 +47,10 @@ class CpuStepper:
     def __init__(self, plan: Plan, kernels: Kernels, reference: TorchStepper, num_threads: int) -> None:
         self._plan, self._kernels, self._reference = plan, kernels, reference
         self._crew = Crew(num_threads)
-        self._rooms: dict[int, _Room] = {}
-        self._carried: dict[Adapter, Carried] = {}
+        self._memory = np.zeros(0, np.float32)
+        self._tables: _Tables | None = None
+        # An adapter that was let go of takes what was made of it along.
+        self._carried: WeakKeyDictionary[Adapter, Carried] = WeakKeyDictionary()
         self._slots = np.array([(s.heads, s.size, s.window or 0, s.keys) for s in plan.slots], np.int64).reshape(-1, 4)
         self._widths = np.array(plan.widths, np.int64)
         self._pairs = max((len(rotary.frequencies) for rotary in plan.rotaries), default=0)
@@ -59,6 +66,8 @@ class CpuStepper:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""
         ours = [i for i, lane in enumerate(lanes) if self._takes(lane)]
         others = [i for i in range(len(lanes)) if i not in ours]
+        if not others:
+            return self._step(lanes, token_ids)
         logits = torch.empty(len(lanes), self._plan.num_tokens)
         for own, step in ((ours, self._step), (others, self._reference.step)):
             if own:
@@ -66,6 +75,8 @@ class CpuStepper:
         return logits
 
     def leave(self, lane: Lane) -> None:
+        # What the tables hold of a lane would keep its cache and its adapter.
+        self._tables = None
         if isinstance(lane.cache, Kept):
             lane.cache = None
         else:
@@ -95,28 +106,30 @@ class CpuStepper:
             if not isinstance(lane.cache, Kept):
                 lane.cache = Kept.of(lane.cache, self._plan, lane.num_tokens)
             lane.cache.make_room(lane.num_tokens + 1)
-        batch, logits = self._batch(list(lanes), token_ids)
+        batch, logits = self._batch(tuple(lanes), token_ids)
         self._crew.run(batch)
         for lane in lanes:
             lane.num_tokens += 1
         return torch.from_numpy(logits)
 
-    def _batch(self, lanes: list[Lane], token_ids: Sequence[int]) -> tuple[Batch, np.ndarray]:
+    def _batch(self, lanes: tuple[Lane, ...], token_ids: Sequence[int]) -> tuple[Batch, np.ndarray]:
         plan, rows = self._plan, len(lanes)
-        room = self._rooms.get(rows) or self._rooms.setdefault(rows, self._make_room(rows))
+        tables = self._tables
+        if (
+            tables is None
+            or len(tables.lanes) != rows
+            or any(a is not b for a, b in zip(tables.lanes, lanes, strict=True))
+        ):
+            tables = self._tables = self._make_tables(lanes)
         positions = np.array([lane.num_tokens for lane in lanes], np.int64)
-        low_rank, strengths, tuned = self._low_rank(lanes)
         self._grow_scratch(int(positions.max()) + 1)
-        if tuned not in room.units:
-            room.units[tuned] = _units(plan, rows, tuned)
-        units, limits = room.units[tuned]
         batch = Batch(
             columns=plan.columns,
             numbers=plan.numbers,
             phases=plan.phases,
-            units=units,
-            limits=limits,
-            bases=room.bases,
+            units=tables.units,
+            limits=tables.limits,
+            bases=tables.bases,
             widths=self._widths,
             rows=rows,
             lanes=min(rows, GROUP),
@@ -125,23 +138,28 @@ class CpuStepper:
             kept=np.stack([lane.cache.addresses for lane in lanes]),
             slots=self._slots,
             angles=self._angles(positions),
-            low_rank=low_rank,
-            strengths=strengths,
-            tuned=tuned,
+            low_rank=tables.low_rank,
+            strengths=tables.strengths,
+            tuned=tables.tuned,
             kind=KINDS.index(plan.kind),
             scratch=self._scratch,
         )
         width = plan.widths[-1]
-        start = int(room.bases[-1] - room.memory.ctypes.data) // 4
-        logits = room.memory[start : start + rows * width].reshape(rows, width)[:, : plan.num_tokens]
+        start = int(tables.bases[-1] - self._memory.ctypes.data) // 4
+        logits = self._memory[start : start + rows * width].reshape(rows, width)[:, : plan.num_tokens]
         return batch, logits
 
-    def _make_room(self, rows: int) -> _Room:
+    def _make_tables(self, lanes: tuple[Lane, ...]) -> _Tables:
+        rows = len(lanes)
+        # The last group's blocks lie as far apart as a full one's.
         padded = -(-rows // GROUP) * GROUP if rows > GROUP else rows
         sizes = [width * padded for width in self._plan.widths]
-        memory = np.zeros(sum(sizes) + WIDTH, np.float32)
-        starts = np.cumsum([0, *sizes[:-1]])
-        return _Room(memory, memory.ctypes.data + 4 * starts.astype(np.int64), {})
+        if len(self._memory) < sum(sizes):
+            self._memory = np.zeros(sum(sizes), np.float32)
+        bases = self._memory.ctypes.data + 4 * np.cumsum([0, *sizes[:-1]]).astype(np.int64)
+        low_rank, strengths, tuned = self._low_rank(lanes)
+        units, limits = _units(self._plan, rows, tuned)
+        return _Tables(lanes, bases, units, limits, low_rank, strengths, tuned)
 
     def _angles(self, positions: np.ndarray) -> np.ndarray:
         rotaries = self._plan.rotaries
@@ -152,7 +170,7 @@ class CpuStepper:
             angles[i, :, 1, : turned.shape[1]] = np.sin(turned) * rotary.scale
         return angles
 
-    def _low_rank(self, lanes: list[Lane]) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _low_rank(self, lanes: tuple[Lane, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
         """The rows' adapters as tables."""
         plan = self._plan
         low_rank = np.zeros((len(plan.modules), len(lanes), 5), np.int64)
