@@ -10,7 +10,7 @@ run: $(VENV)/.run-ready
 
 # Three files at a time on two cores: a third of a test is waiting, for a page, a disk or a process that ends.
 test: $(VENV)/.dev-ready browser
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev-ready
 	$(BIN)/ruff check .

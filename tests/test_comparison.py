@@ -413,11 +413,11 @@ def expected_parting(bench: Bench, requests: Sequence[GenerationRequest], max_to
 
 @pytest.mark.parametrize("kind", tiny.ARCHITECTURES)
 def test_the_first_divergence_is_that_of_a_plain_search(bench: Bench, kind: str) -> None:
-    """54 random prompts over all architectures."""
+    """84 random prompts over all architectures."""
     rng = random.Random(sum(map(ord, kind)))
     max_tokens = 12
     places = []
-    for _ in range(9):
+    for _ in range(14):
         prompt = [rng.randrange(6, 290) for _ in range(rng.randint(1, 40))]
         requests = sides(f"tiny/{kind}", f"tiny/{kind}-tuned", prompt, max_tokens=max_tokens)
         num_shared, left = expected_parting(bench, requests, max_tokens)

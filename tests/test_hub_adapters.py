@@ -148,7 +148,7 @@ def test_a_repo_is_added_by_what_its_configuration_says(server: ListingHub, addi
     [card] = adding.add("ann/x", ANN, revision="v1")
     assert (card.id, card.base_model, card.adapter, card.owner) == ("ann/x", "org/base", "ann/x", "ann")
     assert card.adapter_revision == "v1"
-    assert [card.id for card in adding.add("ann/x", Caller(account="bob"))] == ["bob/ann/x"]
+    assert [card.id for card in adding.add("ann/x", Caller(account="bob", manager=True))] == ["bob/ann/x"]
     assert [card.id for card in adding.add("ann/x", LOCAL, id="mine")] == ["mine"]
     with pytest.raises(InvalidRequest, match="id: 'ann/x' is not allowed"):
         adding.add("ann/x", ANN)

@@ -105,7 +105,9 @@ def test_a_load_is_refused_seen_cancelled_and_gone_on_with(
     do(program, "load")
     server.gate.set()
     wait_for(lambda: listed(program)["status"] == "ready")
-    assert (server.ranges[0], server.ranges[-1]) == ("bytes=0-", f"bytes={num_kept}-")
+    # Sizes were asked for too, by the headers alone.
+    fetched = [wanted for wanted in server.ranges if wanted and wanted.endswith("-")]
+    assert (fetched[0], fetched[-1]) == ("bytes=0-", f"bytes={num_kept}-")
     [weights] = tmp_path.glob("hub/hub/models--org--model/snapshots/*/model.safetensors")
     assert hashlib.sha256(weights.read_bytes()).digest() == hashlib.sha256(files[weights.name]).digest()
     reply = program.post("/v1/completions", json={"model": MODEL, "prompt": "the", "max_tokens": 3, "temperature": 0})

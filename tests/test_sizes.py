@@ -21,7 +21,7 @@ from tests.test_library import load, model
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 FILES = (*tiny.ARCHITECTURES, "llama-bf16")
-NEAR = 0.03
+NEAR = 0.04
 """Tables of positions, which no file holds, and gemma4's one linear layer outside its numbered layers."""
 
 

@@ -174,7 +174,7 @@ def save_adapter(kind: str, base: Path, folder: Path, seed: int = 1, **settings:
     with torch.no_grad():
         for name, parameter in peft_model.named_parameters():
             if "lora_B" in name or "lora_A" in name:
-                parameter.copy_(torch.randn_like(parameter) * 0.3)
+                parameter.copy_(torch.randn_like(parameter) * 0.25)
             elif "modules_to_save" in name or "magnitude" in name:
                 parameter.mul_(1 + 0.3 * torch.randn_like(parameter))
     peft_model.save_pretrained(str(folder))

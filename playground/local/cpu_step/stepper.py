@@ -110,7 +110,8 @@ class CpuStepper:
         self._crew.run(batch)
         for lane in lanes:
             lane.num_tokens += 1
-        return torch.from_numpy(logits)
+        # The next step writes over them.
+        return torch.from_numpy(logits.copy())
 
     def _batch(self, lanes: tuple[Lane, ...], token_ids: Sequence[int]) -> tuple[Batch, np.ndarray]:
         plan, rows = self._plan, len(lanes)
