@@ -681,7 +681,7 @@ def test_the_last_values_that_are_allowed(server: Server, path: str, changes: di
 
 # Connections that break off.
 
-HEAD = f"POST {TEXT} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+HEAD = f"POST {TEXT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 BROKEN_OFF = (
     f"{HEAD}Content-Length: {len(GOOD) + 50}\r\n\r\n{GOOD}",
     f"{HEAD}Content-Length: {2 * MAX_BODY_BYTES}\r\n\r\n",
