@@ -67,11 +67,6 @@ class Code:
     def store(self, value: Value, address: Value) -> None:
         self.b.store(value, self.pointer(address), align=4)
 
-    def prefetch(self, address: Value) -> None:
-        kind = ir.FunctionType(ir.VoidType(), [_POINTER, I32, I32, I32])
-        function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
-        self.b.call(function, [self.pointer(address), *(ir.Constant(I32, value) for value in (0, 3, 1))])
-
     def spread(self, number: Value) -> Value:
         """A block of one number over and over."""
         one = self.b.insert_element(ir.Constant(_V, ir.Undefined), number, ir.Constant(I32, 0))

@@ -45,9 +45,6 @@ class Kept:
         if grown:
             self._write_addresses()
 
-    def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensors in self._tensors for tensor in tensors)
-
     def _write_addresses(self) -> None:
         self.addresses = np.array(
             [(*(tensor.data_ptr() for tensor in tensors), tensors[0].shape[1]) for tensors in self._tensors], np.int64

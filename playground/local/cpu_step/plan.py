@@ -71,13 +71,11 @@ class Plan:
     units: np.ndarray
     """(ops, 2): how many units of work an op has, and by what they are counted."""
     modules: tuple[str, ...]
-    outputs: tuple[int, ...]
     slots: tuple[Slot, ...]
     rotaries: tuple[Rotary, ...]
     num_tokens: int
     kind: str
     keeps: tuple[object, ...]
-    inputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +111,8 @@ class Builder:
     _ops: list[_Op] = field(default_factory=list)
     _widths: list[int] = field(default_factory=list)
     _modules: list[str] = field(default_factory=list)
-    _outputs: list[int] = field(default_factory=list)
-    _inputs: list[int] = field(default_factory=list)
+    # The head comes last, and its outputs are the vocabulary.
+    _num_tokens: int = 0
     _slots: list[Slot] = field(default_factory=list)
     _rotaries: list[Rotary] = field(default_factory=list)
     _keeps: list[object] = field(default_factory=list)
@@ -186,8 +184,7 @@ class Builder:
             raise NotPlannable(f"{name} is {num_outputs} by {num_inputs}, and does not fit its places")
         low_rank = len(self._modules)
         self._modules.append(name)
-        self._outputs.append(num_outputs)
-        self._inputs.append(num_inputs)
+        self._num_tokens = num_outputs
         # What adapters need of the input may be worked out while the layer before still runs elsewhere.
         t = self._token(low_rank)
         self._add(LOW_RANK, [low_rank, *_place(x), num_inputs], [], (x,), (t,), 2)
@@ -327,11 +324,9 @@ class Builder:
             phases=np.array(phases, np.int64),
             units=np.array([(op.num_units, op.per) for op in ops], np.int64),
             modules=tuple(self._modules),
-            outputs=tuple(self._outputs),
-            inputs=tuple(self._inputs),
             slots=tuple(self._slots),
             rotaries=tuple(self._rotaries),
-            num_tokens=self._outputs[-1],
+            num_tokens=self._num_tokens,
             kind=self.kind,
             keeps=tuple(self._keeps),
         )

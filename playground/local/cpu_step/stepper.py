@@ -83,6 +83,7 @@ class CpuStepper:
             self._reference.leave(lane)
 
     def reset(self) -> None:
+        self._tables = None
         self._reference.reset()
 
     def close(self) -> None:
@@ -116,11 +117,7 @@ class CpuStepper:
     def _batch(self, lanes: tuple[Lane, ...], token_ids: Sequence[int]) -> tuple[Batch, np.ndarray]:
         plan, rows = self._plan, len(lanes)
         tables = self._tables
-        if (
-            tables is None
-            or len(tables.lanes) != rows
-            or any(a is not b for a, b in zip(tables.lanes, lanes, strict=True))
-        ):
+        if tables is None or tables.lanes != lanes:
             tables = self._tables = self._make_tables(lanes)
         positions = np.array([lane.num_tokens for lane in lanes], np.int64)
         self._grow_scratch(int(positions.max()) + 1)
