@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run-ready
 	$(BIN)/python app.py $(ARGS)
 
-# Three files at a time on two cores: a third of a test is waiting, for a page, a disk or a process that ends.
+# Two files at a time on two cores: with three a page may wait for more than its minute.
 test: $(VENV)/.dev-ready browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

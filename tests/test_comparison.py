@@ -446,7 +446,10 @@ def test_a_model_never_parts_from_itself(bench: Bench) -> None:
             found = bench.parting(ask(model, text, 10), ask(model, text, 10))
             assert not found.parted
             assert found.num_shared + (found.left is not None) <= 10
-            assert found.left == found.right
+            if found.left is not None and found.right is not None:
+                assert found.left.token_id == found.right.token_id
+                # Beside other rows, transformers' modules round differently.
+                assert found.left.logprob == pytest.approx(found.right.logprob, abs=1e-5)
     same = bench.parting(ask(LLAMA, "one", 10), ask("tiny/llama-strong", "one", 10, strength=0.0))
     assert not same.parted
     assert bench.parting(ask(LLAMA, "one", 10), ask("tiny/llama-strong", "one", 10)).parted

@@ -127,6 +127,23 @@ def test_a_load_that_fails_says_why(models: Models, folder: Path) -> None:
     models.expect_state("tiny/thinker", "Ready")
 
 
+def test_a_question_stands_while_its_model_loads(models: Models, folder: Path, tmp_path: Path) -> None:
+    place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
+    panel = models.open_adding()
+    panel.get_by_label("Where it is").fill(str(place))
+    panel.get_by_label("Called").fill("me/asked")
+    panel.get_by_role("button", name="Add", exact=True).click()
+    models.expect_state("me/asked", "On disk")
+    models.do("me/asked", "Remove")
+    models.server.post(f"{LIBRARY}/load", {"model": "me/asked"})
+    models.expect_state("me/asked", "Ready")
+    models.do("me/asked", "Keep")
+    expect(models.row("me/asked").get_by_role("button", name="Unload")).to_be_visible()
+    models.do("me/asked", "Remove")
+    models.row("me/asked").locator(".pg-danger").click()
+    expect(models.row("me/asked")).to_have_count(0)
+
+
 def test_a_folder_is_added_compared_with_and_removed(models: Models, folder: Path, tmp_path: Path) -> None:
     place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
     panel = models.open_adding()

@@ -365,6 +365,16 @@ def test_a_closed_tab_frees_the_model(visit, scripted_url, fake):
     assert fake.gate("first").closed.wait(PATIENCE)
 
 
+def test_a_tab_that_closes_before_its_stream_opens_frees_the_model(visit, scripted_url, fake):
+    person = visit(scripted_url)
+    person.page.route("**/queue/data*", lambda route: None)
+    person.open()
+    person.ask("Where is it? gate-first", "compare")
+    assert fake.gate("first").reached.wait(PATIENCE)
+    person.page.close()
+    assert fake.gate("first").closed.wait(PATIENCE)
+
+
 def test_two_people_do_not_disturb_each_other(visit, scripted_url, fake):
     one, two = (visit(scripted_url).open("Single") for _ in range(2))
     for somebody in (one, two):

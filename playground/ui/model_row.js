@@ -134,7 +134,8 @@ Object.assign(playground, (() => {
       bar.classList.toggle("pg-unknown", fraction == null);
       bar.firstChild.style.width = fraction == null ? "" : `${100 * fraction}%`;
       const now = offered(model, means);
-      if (now === drawnButtons) return;
+      // Nobody's question goes while it is being answered; the buttons follow at the next look.
+      if (now === drawnButtons || actions.querySelector(".pg-asks")) return;
       const had = actions.contains(document.activeElement);
       actions.replaceChildren(...buttons(model, means));
       drawnButtons = now;

@@ -5,7 +5,7 @@ Knows every part of the page and, of the program, only the service.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,7 @@ def build_page(playground: Playground, *, hub_sign_in: bool = False) -> gr.Block
             _show_chosen(tab, panes, settings, playground)
         parts = {"compare": _parts(compare_tab, copy_compare), "single": _parts(single_tab, copy_single)}
         link.wire(reader, tabs, parts, settings, loaded)
+        page.unload(_leave(page))
     # Where Gradio knows of a Space, its page asks the Hub for hearts and Google for fonts: this one asks nobody.
     page.space_id = None
     return page
@@ -126,6 +127,16 @@ def _theme() -> Default:
         font=[LocalFont("IBM Plex Sans", weights=(400, 700)), "system-ui", "sans-serif"],
         font_mono=[LocalFont("IBM Plex Mono", weights=(400, 700)), "monospace"],
     )
+
+
+def _leave(page: gr.Blocks) -> Callable[[gr.Request], Awaitable[None]]:
+    """What ends with a browser's tab. Gradio ends a run when the stream of its updates breaks off, but not where the
+    tab closed before there was one."""
+
+    async def leave(request: gr.Request) -> None:
+        await page._queue.clean_events(session_hash=request.session_hash)
+
+    return leave
 
 
 def _parts(tab: compare.Compare | single.Single, copy: gr.Button) -> dict[str, Any]:
