@@ -10,15 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 WIDTH = 16
 """Floats in a block: one vector of AVX-512, two of AVX2, which then add up side by side."""
 BLOCK = 4 * WIDTH
 """Bytes in a block."""
+
+IS_WIDE = "+avx512f" in (config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()).split(",")
+"""Whether there are registers of a block each, and 32 of them; else a block takes two, of 16."""
 
 KINDS = ("bfloat16", "float32", "int8")
 """How weights, keys and values may be kept; their index is how an op names one."""
@@ -66,6 +70,13 @@ class Code:
 
     def store(self, value: Value, address: Value) -> None:
         self.b.store(value, self.pointer(address), align=4)
+
+    def fetch(self, address: Value) -> None:
+        """Asks for the line of the cache that an address lies in, which need not be anybody's."""
+        kind = ir.FunctionType(ir.VoidType(), [_POINTER, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.b.module, kind, "llvm.prefetch.p0")
+        reading, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        self.b.call(function, [self.pointer(address), reading, near, data])
 
     def spread(self, number: Value) -> Value:
         """A block of one number over and over."""

@@ -4,7 +4,7 @@ Knows a plan's columns, the packed layout and addresses; nothing of models, tens
 what no other unit of its phase reads or writes.
 
 A row's floats lie block by block, and the blocks of up to eight rows side by side: rows 0 to 7 are one group, 8 to
-15 the next. Widths, starts and sizes are in floats; strides, pitches and addresses in bytes.
+15 the next. A group has room for a power of two. Widths, starts and sizes are in floats; strides, pitches and addresses in bytes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Batch(NamedTuple):
     widths: np.ndarray
     rows: int
     lanes: int
-    """Rows that lie side by side in a group."""
+    """Rows that lie side by side in a group, of a power of two: the last may be nobody's."""
     tokens: np.ndarray
     positions: np.ndarray
     """Tokens that each row holds before this one."""
@@ -131,39 +131,47 @@ def _norm(batch: Batch, op: int, unit: int) -> None:
 # Linear layers
 
 
-def _products(dot_1: Any, dot_2: Any, dot_4: Any, dot_8: Any) -> Any:
-    """`count` rows of weights times `rows` packed rows."""
+def _tiled(tile: Any, num_weights: int) -> Any:
+    """Walks `count` rows of weights tile by tile. Where these are fewer than a tile takes, up to a tile's numbers
+    beyond the results are overwritten."""
+
+    @_choice
+    def tiled(weights: int, step: int, count: int, x: int, stride: int, blocks: int, out: int, pitch: int) -> None:
+        if count < num_weights:
+            for n in range(count):
+                tile(weights + n * step, 0, x, stride, blocks, out + n * 4, pitch, step)
+            return
+        for n in range(0, count, num_weights):
+            # The last tile goes back over what is done rather than beyond the end.
+            first = min(n, count - num_weights)
+            tile(weights + first * step, step, x, stride, blocks, out + first * 4, pitch, num_weights * step)
+
+    return tiled
+
+
+def _products(tiles: dict[int, Any]) -> Any:
+    """`count` rows of weights times `rows` packed rows, of which there is room for the next power of two."""
+    by_1, by_2, by_4, by_8 = (_tiled(tile, v.TILES[rows]) for rows, tile in tiles.items())
 
     @_kernel
     def products(
         weights: int, step: int, count: int, x: int, stride: int, blocks: int, out: int, pitch: int, rows: int
     ) -> None:
-        done = 0
-        while done < rows:
-            left, place, own = rows - done, x + done * BLOCK, out + done * pitch
-            if left >= 8:
-                for n in range(count):
-                    dot_8(weights + n * step, step, place, stride, blocks, own + n * 4, pitch)
-                done += 8
-            elif left >= 4:
-                for n in range(count):
-                    dot_4(weights + n * step, step, place, stride, blocks, own + n * 4, pitch)
-                done += 4
-            elif left >= 2:
-                for n in range(count):
-                    dot_2(weights + n * step, step, place, stride, blocks, own + n * 4, pitch)
-                done += 2
-            else:
-                for n in range(count):
-                    dot_1(weights + n * step, step, place, stride, blocks, own + n * 4, pitch)
-                done += 1
+        if rows == 1:
+            by_1(weights, step, count, x, stride, blocks, out, pitch)
+        elif rows == 2:
+            by_2(weights, step, count, x, stride, blocks, out, pitch)
+        elif rows <= 4:
+            by_4(weights, step, count, x, stride, blocks, out, pitch)
+        else:
+            by_8(weights, step, count, x, stride, blocks, out, pitch)
 
     return products
 
 
-_products_bf16 = _products(v.dot_bf16_1, v.dot_bf16_2, v.dot_bf16_4, v.dot_bf16_8)
-_products_f32 = _products(v.dot_f32_1, v.dot_f32_2, v.dot_f32_4, v.dot_f32_8)
-_products_int8 = _products(v.dot_int8_1, v.dot_int8_2, v.dot_int8_4, v.dot_int8_8)
+_products_bf16, _products_f32, _products_int8 = (
+    _products(tiles) for tiles in (v.dots_bf16, v.dots_f32, v.dots_int8)
+)
 
 
 @_kernel
@@ -236,13 +244,18 @@ def _low_rank(batch: Batch, op: int, unit: int) -> None:
     if not rank:
         return
     x, stride, num_inputs = _address(batch, c[2], c[3], row), batch.lanes * BLOCK, c[4]
-    begin, end = rank * half // 2, rank * (half + 1) // 2
+    # The first half is a number of whole tiles: what lies beyond it is the other half's.
+    middle = rank // 8 * 4
+    begin, end = (middle, rank) if half else (0, middle)
     step = num_inputs * 4
+    _products_f32(
+        carried[0] + begin * step, step, end - begin, x, stride, num_inputs // WIDTH, carried[4] + begin * 4, 0, 1
+    )
+    if carried[3]:
+        return
     for j in range(begin, end):
         out = carried[4] + j * 4
-        v.dot_f32_1(carried[0] + j * step, 0, x, stride, num_inputs // WIDTH, out, 0)
-        if not carried[3]:
-            v.store(out, v.load(out) * batch.strengths[module, row])
+        v.store(out, v.load(out) * batch.strengths[module, row])
 
 
 # Attention
@@ -332,17 +345,10 @@ def _attend(batch: Batch, op: int, unit: int, thread: int) -> None:
 
 @_kernel
 def _match(kind: int, keys: int, step: int, count: int, q: int, stride: int, size: int, out: int) -> None:
-    blocks, fours = size // WIDTH, count // 4 * 4
-    for t in range(0, fours, 4):
-        if kind == BFLOAT16:
-            v.dot_bf16_keys(keys + t * step, step, q, stride, blocks, out + t * 4, 0)
-        else:
-            v.dot_f32_keys(keys + t * step, step, q, stride, blocks, out + t * 4, 0)
-    for t in range(fours, count):
-        if kind == BFLOAT16:
-            v.dot_bf16_1(keys + t * step, step, q, stride, blocks, out + t * 4, 0)
-        else:
-            v.dot_f32_1(keys + t * step, step, q, stride, blocks, out + t * 4, 0)
+    if kind == BFLOAT16:
+        _products_bf16(keys, step, count, q, stride, size // WIDTH, out, 0, 1)
+    else:
+        _products_f32(keys, step, count, q, stride, size // WIDTH, out, 0, 1)
 
 
 @_kernel

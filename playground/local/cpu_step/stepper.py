@@ -130,7 +130,7 @@ class CpuStepper:
             bases=tables.bases,
             widths=self._widths,
             rows=rows,
-            lanes=min(rows, GROUP),
+            lanes=_side_by_side(rows),
             tokens=np.array(token_ids, np.int64),
             positions=positions,
             kept=np.stack([lane.cache.addresses for lane in lanes]),
@@ -149,8 +149,8 @@ class CpuStepper:
 
     def _make_tables(self, lanes: tuple[Lane, ...]) -> _Tables:
         rows = len(lanes)
-        # The last group's blocks lie as far apart as a full one's.
-        padded = -(-rows // GROUP) * GROUP if rows > GROUP else rows
+        side_by_side = _side_by_side(rows)
+        padded = -(-rows // side_by_side) * side_by_side
         sizes = [width * padded for width in self._plan.widths]
         if len(self._memory) < sum(sizes):
             self._memory = np.zeros(sum(sizes), np.float32)
@@ -189,6 +189,11 @@ class CpuStepper:
     def _grow_scratch(self, num_tokens: int) -> None:
         if self._scratch.shape[1] < num_tokens + WIDTH:
             self._scratch = np.zeros((self._crew.num_threads, 2 * (num_tokens + WIDTH)), np.float32)
+
+
+def _side_by_side(rows: int) -> int:
+    """Rows that lie side by side: as many as a tile takes."""
+    return min(GROUP, 1 << (rows - 1).bit_length())
 
 
 def _scratch_floats(plan: Plan) -> int:

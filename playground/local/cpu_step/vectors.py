@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from playground.local.cpu_step.assembly import BLOCK, F32, I16, I32, ITEM, WIDTH, Code, Value, kernel
+from playground.local.cpu_step.assembly import BLOCK, F32, I16, I32, IS_WIDE, ITEM, WIDTH, Code, Value, kernel
 
 # Numbers one at a time
 
@@ -49,18 +49,29 @@ def _dots(kind: str, num_weights: int, num_rows: int) -> Any:
 
     The numba function's parameters: address of the weights, bytes from one row of weights to the next, address of
     the first packed row, bytes from block to block of it, number of blocks, address for the results, bytes there
-    from one packed row to the next.
+    from one packed row to the next, and how many bytes on the weights lie that come next.
     """
 
-    @kernel("iiiiiii")
+    @kernel("iiiiiiii")
     def dots(
-        c: Code, weights: Value, step: Value, x: Value, stride: Value, blocks: Value, out: Value, pitch: Value
+        c: Code,
+        weights: Value,
+        step: Value,
+        x: Value,
+        stride: Value,
+        blocks: Value,
+        out: Value,
+        pitch: Value,
+        ahead: Value,
     ) -> None:
         b = c.b
 
         def body(i: Value, *sums: Value) -> list[Value]:
             start = c.at(weights, b.mul(i, c.int(WIDTH * ITEM[kind])))
             rows = [c.at(start, b.mul(step, c.int(k))) for k in range(num_weights)]
+            # A processor that walks several rows does not see by itself where they lead.
+            for row in rows:
+                c.fetch(c.at(row, ahead))
             own = [c.load(row, kind) for row in rows]
             block = c.at(x, b.mul(i, stride))
             new = list(sums)
@@ -78,10 +89,12 @@ def _dots(kind: str, num_weights: int, num_rows: int) -> Any:
     return dots
 
 
-dot_bf16_1, dot_bf16_2, dot_bf16_4, dot_bf16_8 = (_dots("bfloat16", 1, rows) for rows in (1, 2, 4, 8))
-dot_f32_1, dot_f32_2, dot_f32_4, dot_f32_8 = (_dots("float32", 1, rows) for rows in (1, 2, 4, 8))
-dot_bf16_keys, dot_f32_keys = (_dots(kind, 4, 1) for kind in ("bfloat16", "float32"))
-dot_int8_1, dot_int8_2, dot_int8_4, dot_int8_8 = (_dots("int8", 1, rows) for rows in (1, 2, 4, 8))
+TILES = {1: 4, 2: 4, 4: 4, 8: 3} if IS_WIDE else {1: 4, 2: 4, 4: 2, 8: 1}
+"""Rows of weights that a tile takes, by packed rows: as many as the registers hold the sums of."""
+
+dots_bf16, dots_f32, dots_int8 = (
+    {rows: _dots(kind, count, rows) for rows, count in TILES.items()} for kind in ("bfloat16", "float32", "int8")
+)
 
 
 @kernel("iiif", types.float32)
