@@ -4,7 +4,8 @@ Knows a plan's columns, the packed layout and addresses; nothing of models, tens
 what no other unit of its phase reads or writes.
 
 A row's floats lie block by block, and the blocks of up to eight rows side by side: rows 0 to 7 are one group, 8 to
-15 the next. A group has room for a power of two. Widths, starts and sizes are in floats; strides, pitches and addresses in bytes.
+15 the next. A group has room for a power of two. Widths, starts and sizes are in floats; strides, pitches and
+addresses in bytes.
 """
 
 from __future__ import annotations
@@ -169,9 +170,7 @@ def _products(tiles: dict[int, Any]) -> Any:
     return products
 
 
-_products_bf16, _products_f32, _products_int8 = (
-    _products(tiles) for tiles in (v.dots_bf16, v.dots_f32, v.dots_int8)
-)
+_products_bf16, _products_f32, _products_int8 = (_products(tiles) for tiles in (v.dots_bf16, v.dots_f32, v.dots_int8))
 
 
 @_kernel
