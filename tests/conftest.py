@@ -73,11 +73,21 @@ def transformers_steppers() -> Steppers:
 
 @pytest.fixture(scope="session")
 def kernels_steppers(tmp_path_factory: pytest.TempPathFactory) -> Steppers:
-    """Models on the compiled kernels, by two threads. Workers of one run share the compiled code."""
+    """Models on the compiled kernels, prompts too, by two threads. Workers of one run share the compiled code."""
+    return _on_kernels(tmp_path_factory, read_prompts=True)
+
+
+@pytest.fixture(scope="session")
+def torch_prompts_steppers(kernels_steppers: Steppers, tmp_path_factory: pytest.TempPathFactory) -> Steppers:
+    """The same, but prompts are taken in by transformers' modules."""
+    return _on_kernels(tmp_path_factory, read_prompts=False)
+
+
+def _on_kernels(tmp_path_factory: pytest.TempPathFactory, *, read_prompts: bool) -> Steppers:
     from playground.local.steppers import Steppers
 
     folder = tmp_path_factory.getbasetemp().parent / "kernels"
-    steppers = Steppers(kernels=True, folder=folder, num_threads=2)
+    steppers = Steppers(kernels=True, folder=folder, num_threads=2, read_prompts=read_prompts)
     assert steppers.wait(240)
     return steppers
 

@@ -19,6 +19,7 @@ from playground.local.adapters import read_adapter
 from playground.local.cpu_step import crew
 from playground.local.cpu_step.assembly import WIDTH
 from playground.local.cpu_step.families import plan_of
+from playground.local.cpu_step.kept import PIECE
 from playground.local.cpu_step.kernels import Kernels
 from playground.local.cpu_step.plan import NotPlannable
 from playground.local.cpu_step.stepper import CpuStepper
@@ -41,6 +42,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_base(kind, tmp_path_factory.mktemp(kind) / "base")
+
+
+@pytest.fixture(params=["kernels_steppers", "torch_prompts_steppers"])
+def steppers(request: pytest.FixtureRequest) -> Steppers:
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +87,7 @@ def logits_of(stepper: Stepper, lane: Lane, prompt_ids: Sequence[int], then: Seq
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_logits_are_those_of_the_model(
-    kind: str, folder: Path, adapters: list[Adapter], kernels_steppers: Steppers, dtype: torch.dtype
+    kind: str, folder: Path, adapters: list[Adapter], steppers: Steppers, dtype: torch.dtype
 ) -> None:
     """In float32 to rounding; in bfloat16 no further from the float32 model than stock is."""
     model, exact = loaded(folder, dtype), loaded(folder)
@@ -90,13 +96,41 @@ def test_logits_are_those_of_the_model(
     rng = random.Random(3)
     for adapter in (None, adapters[0]):
         ids, then = prompt(rng), [rng.randrange(6, 290) for _ in range(40)]
-        ours = logits_of(fast(model, kernels_steppers), Lane(adapter, 1.0), ids, then)
+        ours = logits_of(fast(model, steppers), Lane(adapter, 1.0), ids, then)
         stock = logits_of(TorchStepper(model), Lane(adapter, 1.0), ids, then)
         if dtype == torch.float32:
             assert (ours - stock).abs().max() < 2e-4 * stock.abs().max()
             continue
         truth = logits_of(TorchStepper(exact), Lane(adapter, 1.0), ids, then)
         assert (ours - truth).norm() <= (stock - truth).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_prompt_s_bits_do_not_depend_on_its_pieces(
+    folder: Path, adapters: list[Adapter], kernels_steppers: Steppers, dtype: torch.dtype
+) -> None:
+    """Token by token, in pieces of any size, or at once; as many logits as are asked for."""
+    model = loaded(folder, dtype)
+    cover(model, adapters)
+    stepper, rng = fast(model, kernels_steppers), random.Random(11)
+    for adapter in (None, *adapters):
+        ids = [rng.randrange(6, 290) for _ in range(PIECE * 2 + 9)]
+        whole, cut, stepped = (Lane(adapter, 0.5) for _ in range(3))
+        wanted = stepper.prefill(whole, ids, num_logits=len(ids))
+        assert wanted.shape[0] == len(ids)
+        got, start = [], 0
+        while start < len(ids):
+            size, num_logits = rng.randint(1, PIECE + 20), rng.randint(1, 3)
+            piece = ids[start : start + size]
+            got = stepper.prefill(cut, piece, num_logits=min(num_logits, len(piece)))
+            start += size
+            assert torch.equal(got, wanted[min(start, len(ids)) - len(got) : start])
+        stepper.prefill(stepped, ids[:1])
+        steps = torch.cat([stepper.step([stepped], [token_id]) for token_id in ids[1:]])
+        assert torch.equal(steps, wanted[1:])
+        twin = stepper.fork(cut)
+        after = [stepper.step([lane], [17]) for lane in (whole, cut, stepped, twin)]
+        assert all(torch.equal(after[0], one) for one in after)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -290,7 +324,7 @@ def test_threads_sleep_between_steps_and_end_with_the_stepper(llama: Any, kernel
 
 def test_until_the_kernels_are_there_the_reference_answers(llama: Any) -> None:
     kernels = Kernels(None)
-    stepper = CpuStepper(plan_of(llama), kernels, TorchStepper(llama), 2)
+    stepper = CpuStepper(plan_of(llama), kernels, TorchStepper(llama), 2, reads_prompts=False)
     early = Lane(None, 1.0)
     stepper.prefill(early, [5, 6])
     stepper.step([early], [7])

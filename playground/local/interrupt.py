@@ -31,10 +31,11 @@ def broken_off_when(unwanted: Callable[[], bool]) -> Generator[None, None, None]
 def make_breakable(model: Any) -> None:
     """Puts the question before every decoder layer of a model; copies of its module tree keep it."""
     for layer in model.get_decoder().layers:
-        layer.register_forward_pre_hook(_ask)
+        layer.register_forward_pre_hook(ask_whether_wanted)
 
 
-def _ask(*_: object) -> None:
+def ask_whether_wanted(*_: object) -> None:
+    """Raises `Cancelled` where what this thread works at is not wanted any more."""
     unwanted = _unwanted.get()
     if unwanted is not None and unwanted():
         raise Cancelled("the answer was stopped")

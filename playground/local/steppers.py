@@ -19,10 +19,19 @@ log = logging.getLogger(__name__)
 
 class Steppers:
     """Makes the steppers of one process. `folder` is where the kernels' compiled code may be kept; without `kernels`
-    all models run on the reference. `num_threads` is as many as there are cores by default."""
+    all models run on the reference. `num_threads` is as many as there are cores by default; `read_prompts` says whether
+    the kernels take in prompts too, by default where torch is slower at that."""
 
-    def __init__(self, *, kernels: bool, folder: Path | None = None, num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        kernels: bool,
+        folder: Path | None = None,
+        num_threads: int | None = None,
+        read_prompts: bool | None = None,
+    ) -> None:
         self._kernels, self._num_threads = None, num_threads or num_cores(torch.get_num_threads())
+        self._read_prompts = read_prompts
         if kernels:
             try:
                 from playground.local.cpu_step.kernels import Kernels
@@ -43,6 +52,7 @@ class Steppers:
         reference = TorchStepper(model)
         if self._kernels is None or model.device.type != "cpu":
             return reference
+        from playground.local.cpu_step.assembly import multiplies_bfloat16
         from playground.local.cpu_step.families import plan_of
         from playground.local.cpu_step.plan import NotPlannable
         from playground.local.cpu_step.stepper import CpuStepper
@@ -53,7 +63,10 @@ class Steppers:
             log.info("%s runs on the reference stepper: %s", type(model).__name__, reason)
             return reference
         self._kernels.begin()
-        return CpuStepper(plan, self._kernels, reference, self._num_threads)
+        reads_prompts = self._read_prompts
+        if reads_prompts is None:
+            reads_prompts = model.dtype == torch.bfloat16 and not multiplies_bfloat16()
+        return CpuStepper(plan, self._kernels, reference, self._num_threads, reads_prompts=reads_prompts)
 
 
 def num_cores(threads: int, quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

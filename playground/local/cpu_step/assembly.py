@@ -7,13 +7,14 @@ side; addresses and offsets are int64s, in bytes.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 WIDTH = 16
@@ -21,7 +22,9 @@ WIDTH = 16
 BLOCK = 4 * WIDTH
 """Bytes in a block."""
 
-IS_WIDE = "+avx512f" in (config.CPU_FEATURES or llvm.get_host_cpu_features().flatten()).split(",")
+FEATURES = (os.environ.get("NUMBA_CPU_FEATURES") or llvm.get_host_cpu_features().flatten()).split(",")
+"""What the processor is said to have, as LLVM names it, each with a sign before."""
+IS_WIDE = "+avx512f" in FEATURES
 """Whether there are registers of a block each, and 32 of them; else a block takes two, of 16."""
 
 KINDS = ("bfloat16", "float32", "int8")
@@ -35,6 +38,11 @@ _VI = ir.VectorType(I32, WIDTH)
 _POINTER = ir.PointerType()
 
 Value = Any
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it, without which torch is several times slower at large matrices."""
+    return not {"+avx512bf16", "+amx-bf16", "+bf16"}.isdisjoint(FEATURES)
 
 
 class Code:

@@ -13,16 +13,26 @@ import torch
 
 from playground.local.cpu_step.plan import Plan, Slot
 
+PIECE = 32
+"""Tokens of a prompt that come together: so many that reading the weights costs little beside calculating, so few that
+what is calculated stays in a core's cache."""
 SPARE = 64
 """Tokens of room that a row is given beyond what it holds, at least; it grows by half."""
 
 
 class Kept:
-    """A row's slots. `addresses` (slots, 3) int64: keys and values and their room in tokens, or the two states."""
+    """A row's slots. `addresses` (slots, 3) int64: keys and values and their room in tokens, or the two states;
+    `copied` says whether transformers' modules wrote a part of it."""
 
-    def __init__(self, plan: Plan, tensors: list[list[torch.Tensor]]) -> None:
-        self._plan, self._tensors = plan, tensors
+    def __init__(self, plan: Plan, tensors: list[list[torch.Tensor]], *, copied: bool) -> None:
+        self._plan, self._tensors, self.copied = plan, tensors, copied
         self._write_addresses()
+
+    @classmethod
+    def empty(cls, plan: Plan) -> Kept:
+        """What a row keeps before its first token."""
+        dtype = torch.bfloat16 if plan.kind == "bfloat16" else torch.float32
+        return cls(plan, [_nothing(slot, dtype) for slot in plan.slots], copied=False)
 
     @classmethod
     def of(cls, cache: Any, plan: Plan, num_tokens: int) -> Kept:
@@ -31,7 +41,12 @@ class Kept:
         for slot in plan.slots:
             layer = cache.layers[slot.layer]
             own.append(_states(layer) if slot.is_state else _keys_and_values(layer, slot, num_tokens))
-        return cls(plan, own)
+        return cls(plan, own, copied=True)
+
+    def copy(self) -> Kept:
+        """The same in memory of its own."""
+        tensors = [[tensor.clone() for tensor in own] for own in self._tensors]
+        return Kept(self._plan, tensors, copied=self.copied)
 
     def make_room(self, num_tokens: int) -> None:
         """Sees to it that so many tokens fit."""
@@ -52,7 +67,14 @@ class Kept:
 
 
 def _wanted(slot: Slot, num_tokens: int) -> int:
-    return min(num_tokens, slot.window) if slot.window else num_tokens
+    # Of tokens that come together, the first still sees a whole window when the last is kept.
+    return min(num_tokens, slot.window + PIECE - 1) if slot.window else num_tokens
+
+
+def _nothing(slot: Slot, dtype: torch.dtype) -> list[torch.Tensor]:
+    if slot.is_state:
+        return [torch.zeros(3, slot.channels), torch.zeros(slot.heads, slot.keys, slot.size)]
+    return [torch.zeros(slot.heads, 0, slot.size, dtype=dtype) for _ in range(2)]
 
 
 def _with_room(tensor: torch.Tensor, room: int) -> torch.Tensor:

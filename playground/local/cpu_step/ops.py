@@ -59,8 +59,12 @@ class Batch(NamedTuple):
     """Addresses of the buffers."""
     widths: np.ndarray
     rows: int
-    lanes: int
+    abreast: int
     """Rows that lie side by side in a group, of a power of two: the last may be nobody's."""
+    starts: np.ndarray
+    """(lanes + 1): where each lane's rows begin. Several rows of one lane are tokens that follow one another."""
+    wanted: np.ndarray
+    """(rows,): which of the logits are a row's own; -1 where nobody asks for them."""
     tokens: np.ndarray
     positions: np.ndarray
     """Tokens that each row holds before this one."""
@@ -85,10 +89,9 @@ class Batch(NamedTuple):
 @_choice
 def _address(batch: Batch, place: int, start: int, row: int) -> int:
     """Where a row's part of a buffer begins."""
-    group, lane = row // GROUP, row % GROUP
-    lanes = batch.lanes
-    own = batch.bases[place] + group * lanes * batch.widths[place] * 4
-    return own + ((start // WIDTH) * lanes + lane) * BLOCK + (start % WIDTH) * 4
+    group, place_there = row // GROUP, row % GROUP
+    own = batch.bases[place] + group * batch.abreast * batch.widths[place] * 4
+    return own + ((start // WIDTH) * batch.abreast + place_there) * BLOCK + (start % WIDTH) * 4
 
 
 @_choice
@@ -100,7 +103,7 @@ def _row_bytes(kind: int) -> int:
 def _embed(batch: Batch, op: int, row: int) -> None:
     c = batch.columns[op]
     table, kind, place, start, width = c[1], c[2], c[3], c[4], c[5]
-    out, stride, scale = _address(batch, place, start, row), batch.lanes * BLOCK, batch.numbers[op, 0]
+    out, stride, scale = _address(batch, place, start, row), batch.abreast * BLOCK, batch.numbers[op, 0]
     source = table + batch.tokens[row] * width * _row_bytes(kind)
     if kind == BFLOAT16:
         v.widened_bf16(out, stride, source, width // WIDTH, scale)
@@ -110,7 +113,7 @@ def _embed(batch: Batch, op: int, row: int) -> None:
 
 @_kernel
 def _norm(batch: Batch, op: int, unit: int) -> None:
-    c, stride = batch.columns[op], batch.lanes * BLOCK
+    c, stride = batch.columns[op], batch.abreast * BLOCK
     group, weight, bias, add = c[5], c[6], c[7], c[8]
     eps, scale = batch.numbers[op, 0], batch.numbers[op, 1]
     row, part = unit % batch.rows, unit // batch.rows
@@ -175,13 +178,15 @@ _products_bf16, _products_f32, _products_int8 = (_products(tiles) for tiles in (
 
 @_kernel
 def _linear(batch: Batch, op: int, unit: int, thread: int) -> None:
-    c, stride, scratch = batch.columns[op], batch.lanes * BLOCK, batch.scratch[thread].ctypes.data
+    c, stride, scratch = batch.columns[op], batch.abreast * BLOCK, batch.scratch[thread].ctypes.data
     weights, kind, num_outputs, num_inputs, chunk = c[1], c[2], c[3], c[4], c[13]
     first = unit * chunk
     count = min(chunk, num_outputs - first)
     step, blocks, pitch = num_inputs * _row_bytes(kind), num_inputs // WIDTH, chunk * 4
     for start in range(0, batch.rows, GROUP):
         rows = min(GROUP, batch.rows - start)
+        if c[14] and batch.wanted[start : start + rows].max() < 0:
+            continue
         x, own = _address(batch, c[5], c[6], start), weights + first * step
         if kind == BFLOAT16:
             _products_bf16(own, step, count, x, stride, blocks, scratch, pitch, rows)
@@ -189,8 +194,8 @@ def _linear(batch: Batch, op: int, unit: int, thread: int) -> None:
             _products_f32(own, step, count, x, stride, blocks, scratch, pitch, rows)
         else:
             _products_int8(own, step, count, x, stride, blocks, scratch, pitch, rows)
-        for lane in range(rows):
-            _finish_linear(batch, op, start + lane, first, count, scratch + lane * pitch)
+        for i in range(rows):
+            _finish_linear(batch, op, start + i, first, count, scratch + i * pitch)
 
 
 @_kernel
@@ -205,10 +210,12 @@ def _finish_linear(batch: Batch, op: int, row: int, first: int, count: int, own:
     if bias:
         v.add_plain(own, BLOCK, bias + first * 4, BLOCK, blocks)
     if row_major:
-        width = batch.widths[c[7]]
-        out, stride = batch.bases[c[7]] + (row * width + first) * 4, BLOCK
+        place, width = batch.wanted[row], batch.widths[c[7]]
+        if place < 0:
+            return
+        out, stride = batch.bases[c[7]] + (place * width + first) * 4, BLOCK
     else:
-        out, stride = _address(batch, c[7], c[8] + first, row), batch.lanes * BLOCK
+        out, stride = _address(batch, c[7], c[8] + first, row), batch.abreast * BLOCK
     if add:
         v.add_times(out, stride, own, BLOCK, blocks, batch.numbers[op, 0], batch.numbers[op, 1])
     else:
@@ -242,7 +249,7 @@ def _low_rank(batch: Batch, op: int, unit: int) -> None:
     rank = carried[2]
     if not rank:
         return
-    x, stride, num_inputs = _address(batch, c[2], c[3], row), batch.lanes * BLOCK, c[4]
+    x, stride, num_inputs = _address(batch, c[2], c[3], row), batch.abreast * BLOCK, c[4]
     # The first half is a number of whole tiles: what lies beyond it is the other half's.
     middle = rank // 8 * 4
     begin, end = (middle, rank) if half else (0, middle)
@@ -262,7 +269,7 @@ def _low_rank(batch: Batch, op: int, unit: int) -> None:
 
 @_kernel
 def _heads(batch: Batch, op: int, unit: int) -> None:
-    c, stride = batch.columns[op], batch.lanes * BLOCK
+    c, stride = batch.columns[op], batch.abreast * BLOCK
     num_heads, size, step, weight, rotary, pairs, apart = c[5], c[6], c[7], c[8], c[9], c[10], c[11]
     slot, values, per_unit = c[12], c[13], c[14]
     row, part = unit % batch.rows, unit // batch.rows
@@ -309,7 +316,7 @@ def _keep(batch: Batch, slot: int, values: int, row: int, head: int, size: int, 
 @_kernel
 def _attend(batch: Batch, op: int, unit: int, thread: int) -> None:
     """One head of one row: its query against all keys that it sees, and their values by how well they match."""
-    c, stride = batch.columns[op], batch.lanes * BLOCK
+    c, stride = batch.columns[op], batch.abreast * BLOCK
     num_heads, slot = c[5], c[6]
     row, head = unit % batch.rows, unit // batch.rows
     num_kept, size, window = batch.slots[slot, 0], batch.slots[slot, 1], batch.slots[slot, 2]
@@ -369,22 +376,32 @@ def _mix(kind: int, shares: int, values: int, step: int, count: int, out: int, s
 
 @_kernel
 def _convolve(batch: Batch, op: int, unit: int) -> None:
-    c, stride = batch.columns[op], batch.lanes * BLOCK
+    c, stride = batch.columns[op], batch.abreast * BLOCK
     channels, taps, slot = c[5], c[6], c[7]
-    row, part = unit % batch.rows, unit // batch.rows
+    lanes = len(batch.starts) - 1
+    lane, part = unit % lanes, unit // lanes
     first = part * CHUNK_BLOCKS * WIDTH
     blocks = min(CHUNK_BLOCKS, (channels - first) // WIDTH)
-    out, x = _address(batch, c[1], c[2] + first, row), _address(batch, c[3], c[4] + first, row)
-    state = batch.kept[row, slot, 0] + first * 4
-    v.convolve(out, stride, x, stride, state, taps + first * 4, channels * 4, blocks)
+    for row in range(batch.starts[lane], batch.starts[lane + 1]):
+        out, x = _address(batch, c[1], c[2] + first, row), _address(batch, c[3], c[4] + first, row)
+        state = batch.kept[row, slot, 0] + first * 4
+        v.convolve(out, stride, x, stride, state, taps + first * 4, channels * 4, blocks)
 
 
 @_kernel
 def _delta(batch: Batch, op: int, unit: int, thread: int) -> None:
-    """One head of linear attention: its key and query made of length one, then the delta rule block by block."""
-    c, stride = batch.columns[op], batch.lanes * BLOCK
+    """One head of linear attention, token after token."""
+    lanes = len(batch.starts) - 1
+    lane, head = unit % lanes, unit // lanes
+    for row in range(batch.starts[lane], batch.starts[lane + 1]):
+        _recall(batch, op, row, head, thread)
+
+
+@_kernel
+def _recall(batch: Batch, op: int, row: int, head: int, thread: int) -> None:
+    """One token: its key and query made of length one, then the delta rule block by block."""
+    c, stride = batch.columns[op], batch.abreast * BLOCK
     num_key_heads, slot = c[11], c[12]
-    row, head = unit % batch.rows, unit // batch.rows
     num_heads, size, num_keys = batch.slots[slot, 0], batch.slots[slot, 1], batch.slots[slot, 3]
     key_head, all_keys = head // (num_heads // num_key_heads), num_key_heads * num_keys
     scratch = batch.scratch[thread].ctypes.data
@@ -417,7 +434,7 @@ def _span(batch: Batch, place: int, start: int, size: int, unit: int) -> tuple[i
     group, part = unit // parts, unit % parts
     first = part * CHUNK_BLOCKS * WIDTH
     blocks = min(CHUNK_BLOCKS, (size - first) // WIDTH)
-    return _address(batch, place, start + first, group * GROUP), blocks * batch.lanes
+    return _address(batch, place, start + first, group * GROUP), blocks * batch.abreast
 
 
 @_kernel
@@ -456,12 +473,13 @@ def _add(batch: Batch, op: int, unit: int) -> None:
 
 @_kernel
 def _cap(batch: Batch, op: int, unit: int) -> None:
-    """Logits lie row after row."""
+    """Logits lie row after row, those that are asked for."""
     c = batch.columns[op]
-    row, part = unit % batch.rows, unit // batch.rows
+    place, part = batch.wanted[unit % batch.rows], unit // batch.rows
     width, first = batch.widths[c[1]], part * CHUNK_BLOCKS * WIDTH
     blocks = min(CHUNK_BLOCKS, (width - first) // WIDTH)
-    v.set_capped(batch.bases[c[1]] + (row * width + first) * 4, BLOCK, blocks, batch.numbers[op, 0])
+    if place >= 0:
+        v.set_capped(batch.bases[c[1]] + (place * width + first) * 4, BLOCK, blocks, batch.numbers[op, 0])
 
 
 @_choice

@@ -20,8 +20,9 @@ EMBED, NORM, LINEAR, LOW_RANK, HEADS, ATTEND, ACT, ADD, CAP, CONVOLVE, DELTA = r
 SILU, GELU_TANH, GELU_ERF, SIGMOID = range(4)
 ACTIVATIONS = {"silu": SILU, "swish": SILU, "gelu_pytorch_tanh": GELU_TANH, "gelu_new": GELU_TANH, "gelu": GELU_ERF}
 
-STEP, ROW, GROUP = range(3)
-"""What an op's units of work are counted by: the step as a whole, each row, or each group of rows."""
+STEP, ROW, GROUP, LANE = range(4)
+"""What an op's units of work are counted by: the step as a whole, each row, each group of rows, or each lane, whose
+rows are then taken one after the other."""
 NUM_COLUMNS, NUM_NUMBERS = 16, 2
 CHUNK_BYTES = 1 << 16
 """Weights that one unit of a linear layer reads: small enough that threads end together, large enough that taking a
@@ -281,7 +282,9 @@ class Builder:
         self._blocks(out, x)
         taps = self._floats(weight.detach().float()[:, 0].T.contiguous())
         kept = self._token(slot, kept=True)
-        self._add(CONVOLVE, [*_place(out), *_place(x), x.size, taps, slot], [], (x,), (out, kept), self._chunks(x.size))
+        self._add(
+            CONVOLVE, [*_place(out), *_place(x), x.size, taps, slot], [], (x,), (out, kept), self._chunks(x.size), LANE
+        )
 
     def delta(
         self,
@@ -308,7 +311,7 @@ class Builder:
             slot,
         ]
         kept = self._token(slot, kept=True)
-        self._add(DELTA, columns, [], (mixed, beta, decay), (out, kept), own.heads)
+        self._add(DELTA, columns, [], (mixed, beta, decay), (out, kept), own.heads, LANE)
 
     def build(self) -> Plan:
         ops, phases = _in_order(self._ops)

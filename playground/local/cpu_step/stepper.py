@@ -1,14 +1,15 @@
 """The fast stepper: a model's step as a plan, run by all cores in one call, each row with a cache of its own.
 
-Knows lanes, what they keep, and tables of addresses; prompts are taken in by the reference stepper, whose
-transformers cache a row's first step copies once. What a plan cannot carry goes through the reference stepper too.
-Called from one thread only.
+Knows lanes, what they keep, and tables of addresses. Where torch multiplies matrices faster, prompts are taken in by
+the reference stepper, whose transformers cache a row's first step copies once. What a plan cannot carry goes through
+the reference stepper too. Called from one thread only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,11 +18,12 @@ import torch
 from playground.local.cpu_step import plan as plans
 from playground.local.cpu_step.assembly import KINDS, WIDTH
 from playground.local.cpu_step.crew import Crew
-from playground.local.cpu_step.kept import Kept
+from playground.local.cpu_step.kept import PIECE, Kept
 from playground.local.cpu_step.kernels import Kernels
 from playground.local.cpu_step.ops import GROUP, Batch
 from playground.local.cpu_step.plan import Plan
 from playground.local.cpu_step.tuned import Carried, can_carry, carried_by
+from playground.local.interrupt import ask_whether_wanted
 from playground.local.lora import Adapter
 from playground.local.torch_step import Lane, TorchStepper
 from playground.types import StepperName
@@ -29,9 +31,12 @@ from playground.types import StepperName
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tables:
-    """What stays the same from step to step while the same lanes run: their adapters, and the step's units of work."""
+    """What stays the same from step to step while the same rows run: their lanes and adapters, and the units of work.
+    `offsets` say how far behind its lane's first row each row comes."""
 
-    lanes: tuple[Lane, ...]
+    rows: tuple[Lane, ...]
+    starts: np.ndarray
+    offsets: np.ndarray
     bases: np.ndarray
     units: np.ndarray
     limits: np.ndarray
@@ -42,10 +47,14 @@ class _Tables:
 
 class CpuStepper:
     """Runs lanes over one model on the CPU, those that its plan can carry from the moment that the kernels are there,
-    all others over `reference`. A row's logits are the same bits alone and among others, wherever it runs."""
+    all others over `reference`; with `reads_prompts` their prompts too. A row's logits are the same bits alone and
+    among others, wherever it runs."""
 
-    def __init__(self, plan: Plan, kernels: Kernels, reference: TorchStepper, num_threads: int) -> None:
+    def __init__(
+        self, plan: Plan, kernels: Kernels, reference: TorchStepper, num_threads: int, *, reads_prompts: bool
+    ) -> None:
         self._plan, self._kernels, self._reference = plan, kernels, reference
+        self._reads_prompts = reads_prompts
         self._crew = Crew(num_threads)
         self._memory = np.zeros(0, np.float32)
         self._tables: _Tables | None = None
@@ -57,10 +66,22 @@ class CpuStepper:
         self._scratch = np.zeros((num_threads, _scratch_floats(plan)), np.float32)
 
     def prefill(self, lane: Lane, token_ids: Sequence[int], *, num_logits: int = 1) -> torch.Tensor:
-        return self._reference.prefill(lane, token_ids, num_logits=num_logits)
+        """Takes in more of a lane's prompt; gives the logits after the last `num_logits` tokens."""
+        if not self._reads(lane):
+            return self._reference.prefill(lane, token_ids, num_logits=num_logits)
+        lane.cache = lane.cache or Kept.empty(self._plan)
+        logits = []
+        for start in range(0, len(token_ids), PIECE):
+            ask_whether_wanted()
+            piece = token_ids[start : start + PIECE]
+            later = len(token_ids) - start - len(piece)
+            logits.append(self._run((lane,) * len(piece), piece, min(len(piece), max(0, num_logits - later))))
+        return torch.cat(logits)
 
     def fork(self, lane: Lane) -> Lane:
-        return self._reference.fork(lane)
+        if not isinstance(lane.cache, Kept):
+            return self._reference.fork(lane)
+        return Lane(lane.adapter, lane.strength, lane.num_tokens, lane.cache.copy())
 
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""
@@ -91,7 +112,10 @@ class CpuStepper:
         self._reference.close()
 
     def repeats(self, lane: Lane) -> bool:
-        return isinstance(lane.cache, Kept) or self._reference.repeats(lane)
+        if not isinstance(lane.cache, Kept):
+            return self._reference.repeats(lane)
+        # A prompt that came before the kernels were ready is taken in by others the next time.
+        return not (lane.cache.copied and self._reads_prompts)
 
     def name_of(self, lane: Lane) -> StepperName:
         return "kernels" if isinstance(lane.cache, Kept) else "transformers"
@@ -102,26 +126,39 @@ class CpuStepper:
         # A lane that has joined the reference's batch has no cache of its own any more, and stays there.
         return lane.cache is not None and self._kernels.ready and can_carry(lane.adapter, self._plan)
 
+    def _reads(self, lane: Lane) -> bool:
+        if lane.cache is not None:
+            return isinstance(lane.cache, Kept)
+        return self._reads_prompts and self._kernels.ready and can_carry(lane.adapter, self._plan)
+
     def _step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         for lane in lanes:
             if not isinstance(lane.cache, Kept):
                 lane.cache = Kept.of(lane.cache, self._plan, lane.num_tokens)
-            lane.cache.make_room(lane.num_tokens + 1)
-        batch, logits = self._batch(tuple(lanes), token_ids)
-        self._crew.run(batch)
-        for lane in lanes:
-            lane.num_tokens += 1
-        # The next step writes over them.
-        return torch.from_numpy(logits.copy())
+        return self._run(tuple(lanes), token_ids, len(lanes))
 
-    def _batch(self, lanes: tuple[Lane, ...], token_ids: Sequence[int]) -> tuple[Batch, np.ndarray]:
-        plan, rows = self._plan, len(lanes)
+    def _run(self, rows: tuple[Lane, ...], token_ids: Sequence[int], num_logits: int) -> torch.Tensor:
+        """One token a row, rows of one lane side by side; the logits of the last `num_logits` rows."""
         tables = self._tables
-        if tables is None or tables.lanes != lanes:
-            tables = self._tables = self._make_tables(lanes)
-        positions = np.array([lane.num_tokens for lane in lanes], np.int64)
+        if tables is None or tables.rows != rows:
+            tables = self._tables = self._make_tables(rows)
+        counts = [(rows[start], end - start) for start, end in pairwise(tables.starts.tolist())]
+        for lane, count in counts:
+            lane.cache.make_room(lane.num_tokens + count)
+        self._crew.run(self._batch(tables, token_ids, num_logits))
+        for lane, count in counts:
+            lane.num_tokens += count
+        width = self._plan.widths[-1]
+        start = int(tables.bases[-1] - self._memory.ctypes.data) // 4
+        logits = self._memory[start : start + num_logits * width].reshape(num_logits, width)
+        # The next step writes over them.
+        return torch.from_numpy(logits[:, : self._plan.num_tokens].copy())
+
+    def _batch(self, tables: _Tables, token_ids: Sequence[int], num_logits: int) -> Batch:
+        plan, rows = self._plan, len(tables.rows)
+        positions = np.array([lane.num_tokens for lane in tables.rows], np.int64) + tables.offsets
         self._grow_scratch(int(positions.max()) + 1)
-        batch = Batch(
+        return Batch(
             columns=plan.columns,
             numbers=plan.numbers,
             phases=plan.phases,
@@ -130,10 +167,12 @@ class CpuStepper:
             bases=tables.bases,
             widths=self._widths,
             rows=rows,
-            lanes=_side_by_side(rows),
+            abreast=_abreast(rows),
+            starts=tables.starts,
+            wanted=np.maximum(np.arange(rows) - (rows - num_logits), -1),
             tokens=np.array(token_ids, np.int64),
             positions=positions,
-            kept=np.stack([lane.cache.addresses for lane in lanes]),
+            kept=np.stack([lane.cache.addresses for lane in tables.rows]),
             slots=self._slots,
             angles=self._angles(positions),
             low_rank=tables.low_rank,
@@ -142,22 +181,21 @@ class CpuStepper:
             kind=KINDS.index(plan.kind),
             scratch=self._scratch,
         )
-        width = plan.widths[-1]
-        start = int(tables.bases[-1] - self._memory.ctypes.data) // 4
-        logits = self._memory[start : start + rows * width].reshape(rows, width)[:, : plan.num_tokens]
-        return batch, logits
 
-    def _make_tables(self, lanes: tuple[Lane, ...]) -> _Tables:
-        rows = len(lanes)
-        side_by_side = _side_by_side(rows)
-        padded = -(-rows // side_by_side) * side_by_side
+    def _make_tables(self, rows: tuple[Lane, ...]) -> _Tables:
+        # The last group's blocks lie as far apart as a full one's.
+        abreast = _abreast(len(rows))
+        padded = -(-len(rows) // abreast) * abreast
         sizes = [width * padded for width in self._plan.widths]
         if len(self._memory) < sum(sizes):
             self._memory = np.zeros(sum(sizes), np.float32)
         bases = self._memory.ctypes.data + 4 * np.cumsum([0, *sizes[:-1]]).astype(np.int64)
-        low_rank, strengths, tuned = self._low_rank(lanes)
-        units, limits = _units(self._plan, rows, tuned)
-        return _Tables(lanes, bases, units, limits, low_rank, strengths, tuned)
+        starts = [i for i, lane in enumerate(rows) if i == 0 or lane is not rows[i - 1]]
+        offsets = np.arange(len(rows)) - np.repeat(starts, np.diff([*starts, len(rows)]))
+        low_rank, strengths, tuned = self._low_rank(rows)
+        units, limits = _units(self._plan, len(rows), len(starts), tuned)
+        starts = np.array([*starts, len(rows)], np.int64)
+        return _Tables(rows, starts, offsets, bases, units, limits, low_rank, strengths, tuned)
 
     def _angles(self, positions: np.ndarray) -> np.ndarray:
         rotaries = self._plan.rotaries
@@ -168,13 +206,13 @@ class CpuStepper:
             angles[i, :, 1, : turned.shape[1]] = np.sin(turned) * rotary.scale
         return angles
 
-    def _low_rank(self, lanes: tuple[Lane, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _low_rank(self, rows: tuple[Lane, ...]) -> tuple[np.ndarray, np.ndarray, bool]:
         """The rows' adapters as tables."""
         plan = self._plan
-        low_rank = np.zeros((len(plan.modules), len(lanes), 5), np.int64)
-        strengths = np.zeros((len(plan.modules), len(lanes)), np.float32)
+        low_rank = np.zeros((len(plan.modules), len(rows), 5), np.int64)
+        strengths = np.zeros((len(plan.modules), len(rows)), np.float32)
         tuned = False
-        for row, lane in enumerate(lanes):
+        for row, lane in enumerate(rows):
             if lane.adapter is None or lane.strength == 0:
                 continue
             carried = self._carried.get(lane.adapter)
@@ -191,7 +229,7 @@ class CpuStepper:
             self._scratch = np.zeros((self._crew.num_threads, 2 * (num_tokens + WIDTH)), np.float32)
 
 
-def _side_by_side(rows: int) -> int:
+def _abreast(rows: int) -> int:
     """Rows that lie side by side: as many as a tile takes."""
     return min(GROUP, 1 << (rows - 1).bit_length())
 
@@ -201,9 +239,9 @@ def _scratch_floats(plan: Plan) -> int:
     return max(2 * GROUP * int(linear[:, 13].max()), 2 * max((slot.keys for slot in plan.slots), default=0), 4096)
 
 
-def _units(plan: Plan, rows: int, tuned: bool) -> tuple[np.ndarray, np.ndarray]:
+def _units(plan: Plan, rows: int, lanes: int, tuned: bool) -> tuple[np.ndarray, np.ndarray]:
     """Units of each op over so many rows, and of all phases up to and with each."""
-    per = {plans.STEP: 1, plans.ROW: rows, plans.GROUP: -(-rows // GROUP)}
+    per = {plans.STEP: 1, plans.ROW: rows, plans.GROUP: -(-rows // GROUP), plans.LANE: lanes}
     units = np.array([count * per[kind] for count, kind in plan.units.tolist()], np.int64)
     if not tuned:
         units[plan.columns[:, 0] == plans.LOW_RANK] = 0
