@@ -259,6 +259,44 @@ def test_odd_shapes_run_right_or_are_left_to_the_reference(
     assert (ours - logits_of(TorchStepper(model), Lane(None, 1.0), [5, 6], then)).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_random_shapes_run_right_or_are_left_to_the_reference(
+    seed: int,
+    kernels_steppers: Steppers,
+    torch_prompts_steppers: Steppers,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Widths on and off the blocks, any number of heads, ranks from 1 on, in a batch with the bare base."""
+    rng = random.Random(seed)
+    kind = rng.choice(["llama", "granite", "phi3", "starcoder2"])
+    config = tiny.make_config(kind)
+    num_kept = rng.randint(1, 3)
+    config.num_key_value_heads, config.num_attention_heads = num_kept, num_kept * rng.randint(1, 3)
+    config.head_dim = WIDTH * rng.randint(1, 3)
+    # Half of the architectures have no width of a head of their own.
+    config.hidden_size = config.num_attention_heads * config.head_dim
+    config.intermediate_size = rng.choice([WIDTH * rng.randint(1, 9), rng.randint(3, 150)])
+    monkeypatch.setattr(tiny, "make_config", lambda _: config)
+    folder = tiny.save_base(kind, tmp_path / "base", seed=seed)
+    model = loaded(folder)
+    rank = rng.choice([1, 2, 3, 5, 8, 17])
+    settings = {"r": rank, "target_modules": "all-linear", "use_dora": rng.random() < 0.3}
+    adapter = read_adapter(tiny.save_adapter(kind, folder, tmp_path / "tuned", **settings), model, "tiny/base")
+    cover(model, [adapter])
+    steppers = rng.choice([kernels_steppers, torch_prompts_steppers])
+    stepper, reference = steppers.for_model(model), TorchStepper(model)
+    assert isinstance(stepper, CpuStepper) == (config.intermediate_size % WIDTH == 0)
+    lanes, theirs = ([Lane(carried, 0.7) for carried in (adapter, None, adapter)] for _ in range(2))
+    for ours, twin in zip(lanes, theirs, strict=True):
+        ids = prompt(rng, 2 * PIECE)
+        got, wanted = stepper.prefill(ours, ids), reference.prefill(twin, ids)
+        assert (got - wanted).abs().max() < 2e-4 * wanted.abs().max()
+    for token_id in (7, 8):
+        got, wanted = stepper.step(lanes, [token_id] * 3), reference.step(theirs, [token_id] * 3)
+        assert (got - wanted).abs().max() < 2e-4 * wanted.abs().max()
+
+
 def test_what_has_no_translator_says_so() -> None:
     model = tiny.make_model("llama")
     model.config.model_type = "unheard-of"
