@@ -62,6 +62,12 @@ class CpuStepper:
     def fork(self, lane: Lane) -> Lane:
         return self._reference.fork(lane)
 
+    def num_bytes(self, lane: Lane) -> int:
+        return self._reference.num_bytes(lane)
+
+    def resumes(self, lane: Lane, num_at_once: int) -> bool:
+        return self._reference.resumes(lane, num_at_once)
+
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""
         ours = [i for i, lane in enumerate(lanes) if self._takes(lane)]
