@@ -97,7 +97,8 @@ class Engines:
         from playground.local.steppers import Steppers
 
         steppers = Steppers(kernels=kernels, folder=self._settings.home / KERNELS_FOLDER)
-        return LocalLoader(steppers, max_rows=self._settings.max_rows)
+        prompt_bytes = self._settings.prompt_cache_bytes
+        return LocalLoader(steppers, max_rows=self._settings.max_rows, prompt_bytes=prompt_bytes)
 
     def _lent(self) -> EngineLoader:
         from playground.local.zero_gpu import ZeroGpuLoader

@@ -29,6 +29,8 @@ class Metrics:
             "playground_answers_computed", "Finished answers by what computed them here.", ["by"], registry=every
         )
         self._tokens = Counter("playground_tokens", tokens, ["kind"], registry=every)
+        reused = "Prompt tokens of finished answers that had been read before, for another answer."
+        self._reused = Counter("playground_prompt_tokens_reused", reused, registry=every)
         self._http = Counter(
             "playground_http_requests", "Requests to the API.", ["method", "route", "status"], registry=every
         )
@@ -65,6 +67,7 @@ class Metrics:
             self._computed.labels(outcome.stepper).inc()
         self._tokens.labels("prompt").inc(outcome.usage.num_prompt_tokens)
         self._tokens.labels("completion").inc(outcome.usage.num_completion_tokens)
+        self._reused.inc(outcome.usage.num_reused_tokens)
         timing = outcome.timing
         self._load.observe(timing.load_ms / 1000)
         self._queued.observe(timing.queued_ms / 1000)

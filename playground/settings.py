@@ -30,6 +30,10 @@ DEFAULT_PORT = 7860
 DEFAULT_MAX_ROWS = 16
 # The rest is for the system, for the answers' own caches and for the page.
 MEMORY_SHARE = 0.7
+# On top of the budget, out of that rest.
+MOST_PROMPT_BYTES = 512_000_000
+PROMPT_SHARE = 1 / 16
+"""Of the budget, for prompts that are kept to be run again, where nothing else is said."""
 
 _MAX_ROWS_LIMIT = 1024
 _MAX_MEMORY_GB = 100_000
@@ -45,8 +49,9 @@ class Settings:
 
     `inference` False is an inventory-only deployment; `history` False keeps no runs. `open_to_all` is the person's
     word that an address beyond loopback may go without keys. `memory_bytes` is the budget for loaded models; `max_rows`
-    how many answers may run at once over one base; `kernels` False leaves the compiled CPU kernels out. `on_space` says
-    that this is a Hugging Face Space, whose owner opens or closes it there; `forgets` that its home is gone at the next
+    how many answers may run at once over one base; `prompt_cache_bytes` is what kept prompts may take beside that
+    budget, 0 to keep none; `kernels` False leaves the compiled CPU kernels out. `on_space` says that this is a
+    Hugging Face Space, whose owner opens or closes it there; `forgets` that its home is gone at the next
     restart; `zero_gpu` that a GPU is lent to it for one answer at a time. `root_path` is the path that a proxy serves
     the program below, empty where that is the top; `allowed_hosts` are names, in small letters, that a server on
     loopback without keys answers to beside the machine's own. `oauth` is what visitors of a Space sign in at the Hub
@@ -62,6 +67,7 @@ class Settings:
     open_to_all: bool
     memory_bytes: int
     max_rows: int
+    prompt_cache_bytes: int = 0
     kernels: bool = True
     on_space: bool = False
     forgets: bool = False
@@ -86,6 +92,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help=f"address to listen on (default: {DEFAULT_HOST})")
     parser.add_argument("--port", help=f"port to listen on (default: {DEFAULT_PORT})")
     parser.add_argument("--home", metavar="DIR", help="folder for everything that the program writes")
+    parser.add_argument(
+        "--prompt-cache", metavar="GB", help="memory for prompts that are kept to be run again; 0: none"
+    )
     parser.add_argument("--inventory-only", action="store_true", help="list the models and run none")
     parser.add_argument("--no-history", action="store_true", help="keep no runs of the page")
     parser.add_argument("--open", action="store_true", help="serve an address beyond this machine without keys")
@@ -113,6 +122,9 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
     memory_bytes = source.value(None, "PLAYGROUND_MEMORY_GB", _gigabytes, default_memory_bytes)
     rows = _whole_number(1, _MAX_ROWS_LIMIT)
     max_rows = source.value(None, "PLAYGROUND_MAX_ROWS", rows, lambda: DEFAULT_MAX_ROWS)
+    prompt_cache_bytes = source.value(
+        "prompt_cache", "PLAYGROUND_PROMPT_CACHE_GB", _gigabytes_or_none, lambda: _default_prompt_bytes(memory_bytes)
+    )
     kernels = source.value(None, "PLAYGROUND_KERNELS", _on_or_off, lambda: True)
     root_path = source.value(None, "GRADIO_ROOT_PATH", _root_path, lambda: "")
     allowed_hosts = source.value(None, "PLAYGROUND_ALLOWED_HOSTS", _hosts, lambda: ())
@@ -132,6 +144,7 @@ def settings_from(args: argparse.Namespace, environ: Mapping[str, str]) -> Setti
         open_to_all=args.open,
         memory_bytes=memory_bytes,
         max_rows=max_rows,
+        prompt_cache_bytes=prompt_cache_bytes,
         kernels=kernels,
         on_space=on_space,
         forgets=on_space and space.storage() is None and home == space.home(),
@@ -162,7 +175,7 @@ class _Source:
 
     def value(self, flag: str | None, variable: str, read: Callable[[str], T], default: Callable[[], T]) -> T:
         given = getattr(self._args, flag) if flag is not None else None
-        key = f"--{flag}"
+        key = f"--{flag}".replace("_", "-")
         if given is None:
             key, given = variable, self._environ.get(variable, "").strip() or None
         if given is None:
@@ -253,14 +266,29 @@ def _on_or_off(text: str) -> bool:
 
 
 def _gigabytes(text: str) -> int:
-    rule = f"it must be a number of gigabytes above 0 and at most {_MAX_MEMORY_GB}, such as 12 or 7.5"
-    try:
-        gigabytes = float(text)
-    except ValueError:
-        raise ValueError(rule) from None
-    if not (math.isfinite(gigabytes) and 0 < gigabytes <= _MAX_MEMORY_GB):
-        raise ValueError(rule)
+    gigabytes = _number(text)
+    if not 0 < gigabytes <= _MAX_MEMORY_GB:
+        raise ValueError(f"it must be a number of gigabytes above 0 and at most {_MAX_MEMORY_GB}, such as 12 or 7.5")
     return int(gigabytes * 1e9)
+
+
+def _gigabytes_or_none(text: str) -> int:
+    gigabytes = _number(text)
+    if not 0 <= gigabytes <= _MAX_MEMORY_GB:
+        raise ValueError(f"it must be 0 (none) or a number of gigabytes, at most {_MAX_MEMORY_GB}, such as 2 or 0.5")
+    return int(gigabytes * 1e9)
+
+
+def _number(text: str) -> float:
+    """Not a number where it is none, which no range has."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _default_prompt_bytes(memory_bytes: int) -> int:
+    return min(MOST_PROMPT_BYTES, int(memory_bytes * PROMPT_SHARE))
 
 
 def default_memory_bytes(root: Path = Path("/")) -> int:

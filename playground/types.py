@@ -268,10 +268,12 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens: `num_prompt_tokens` went in, `num_completion_tokens` came out (the end token not counted)."""
+    """Tokens: `num_prompt_tokens` went in, `num_completion_tokens` came out (the end token not counted). Of those that
+    went in, `num_reused_tokens` had been read before, for another answer."""
 
     num_prompt_tokens: int
     num_completion_tokens: int
+    num_reused_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ def test_defaults(tmp_path):
     assert not settings.open_to_all
     assert settings.max_rows == 16
     assert 0 < settings.memory_bytes < 2**50
+    assert 0 < settings.prompt_cache_bytes <= 512_000_000
 
 
 def test_reading_settings_writes_nothing(tmp_path):
@@ -70,6 +71,7 @@ def test_environment(tmp_path):
             "PLAYGROUND_HISTORY": "off",
             "PLAYGROUND_MEMORY_GB": "1.5",
             "PLAYGROUND_MAX_ROWS": "4",
+            "PLAYGROUND_PROMPT_CACHE_GB": "0.25",
             "PLAYGROUND_ALLOWED_HOSTS": "Play.example., 10.0.0.7",
         },
     )
@@ -83,6 +85,7 @@ def test_environment(tmp_path):
         open_to_all=False,
         memory_bytes=1_500_000_000,
         max_rows=4,
+        prompt_cache_bytes=250_000_000,
         allowed_hosts=("play.example", "10.0.0.7"),
     )
 
@@ -91,6 +94,12 @@ def test_command_line_wins_over_environment():
     environ = {"GRADIO_SERVER_PORT": "9000", "GRADIO_SERVER_NAME": "example.org"}
     settings = read_settings(["--port", "9001", "--host", "localhost"], environ)
     assert (settings.host, settings.port) == ("localhost", 9001)
+
+
+def test_kept_prompts_take_a_small_share_of_the_budget_unless_told_otherwise():
+    for given, num_bytes in (("1.6", 100_000_000), ("100", 512_000_000)):
+        assert read_settings([], {"PLAYGROUND_MEMORY_GB": given}).prompt_cache_bytes == num_bytes
+    assert read_settings(["--prompt-cache", "0"], {"PLAYGROUND_PROMPT_CACHE_GB": "2"}).prompt_cache_bytes == 0
 
 
 def test_a_bad_environment_value_under_a_command_line_value_does_not_matter():
@@ -124,6 +133,9 @@ def test_relative_paths_are_relative_to_where_the_person_stands(tmp_path, monkey
         ([], {"PLAYGROUND_MEMORY_GB": "nan"}, "PLAYGROUND_MEMORY_GB", "'nan'"),
         ([], {"PLAYGROUND_MEMORY_GB": "inf"}, "PLAYGROUND_MEMORY_GB", "'inf'"),
         ([], {"PLAYGROUND_MEMORY_GB": "8 GB"}, "PLAYGROUND_MEMORY_GB", "'8 GB'"),
+        ([], {"PLAYGROUND_PROMPT_CACHE_GB": "nan"}, "PLAYGROUND_PROMPT_CACHE_GB", "'nan'"),
+        ([], {"PLAYGROUND_PROMPT_CACHE_GB": "off"}, "PLAYGROUND_PROMPT_CACHE_GB", "'off'"),
+        (["--prompt-cache", "-1"], {}, "--prompt-cache", "'-1'"),
         ([], {"PLAYGROUND_MAX_ROWS": "0"}, "PLAYGROUND_MAX_ROWS", "'0'"),
         ([], {"PLAYGROUND_MAX_ROWS": "2.5"}, "PLAYGROUND_MAX_ROWS", "'2.5'"),
         ([], {"PLAYGROUND_ALLOWED_HOSTS": "play.example,"}, "PLAYGROUND_ALLOWED_HOSTS", "'play.example,'"),

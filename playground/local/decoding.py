@@ -19,6 +19,7 @@ import torch
 from playground.errors import Cancelled, InternalError, PlaygroundError
 from playground.evidence import NUM_BEST, First, Proof
 from playground.local.interrupt import broken_off_when
+from playground.local.prompt_cache import Copying, OwnPrompts, PromptCache
 from playground.local.reading import Reader
 from playground.local.sampling import Sampler, best, score
 from playground.local.torch_step import Lane
@@ -45,11 +46,10 @@ MAX_RESTARTS = 2
 """So often a row's cache is made anew after a step that failed, before rows are given up."""
 
 
-class Stepper(Protocol):
+class Stepper(Copying, Protocol):
     """All that touches tensors. Called by one thread; a lane is prefilled, then stepped, then it leaves."""
 
     def prefill(self, lane: Lane, token_ids: Sequence[int], *, num_logits: int = 1) -> torch.Tensor: ...
-    def fork(self, lane: Lane) -> Lane: ...
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor: ...
     def leave(self, lane: Lane) -> None: ...
     def reset(self) -> None: ...
@@ -68,7 +68,8 @@ class Stepper(Protocol):
 class Row:
     """One answer in the making. `pieces` are the text by token of what is asked back: the prompt from its token
     `echo_from` on; `repeatable` says whether asking again would lead to the same place; `prove` makes the proof of
-    `first`, the best tokens after the prompt; `restarts` counts how often its cache had to be made anew."""
+    `first`, the best tokens after the prompt; of the prompt's tokens `num_reused` had been read before;
+    `restarts` counts how often its cache had to be made anew."""
 
     job: Job
     lane: Lane
@@ -88,6 +89,7 @@ class Row:
     scores: list[TokenLogprob | None] = field(default_factory=list)
     first: First = ()
     num_ready: int = 0
+    num_reused: int = 0
     restarts: int = 0
     stepper: StepperName | None = None
     started_at: float | None = None
@@ -108,8 +110,17 @@ class Row:
         """Whether this row, not begun yet, would fill its cache with just what `other` has."""
         mine, theirs = self.lane, other.lane
         carries_the_same = (mine.adapter, mine.strength) == (theirs.adapter, theirs.strength)
-        begun = self.num_ready or self.out or self.scoring
-        return not begun and carries_the_same and self.prompt_ids == other.prompt_ids
+        begun = self.num_ready or not self.reads_alike
+        return not begun and other.reads_alike and carries_the_same and self.prompt_ids == other.prompt_ids
+
+    @property
+    def reads_alike(self) -> bool:
+        """Whether its prompt is read as all others are: from the start, and for its last logits alone."""
+        return not (self.out or self.scoring)
+
+    def go_on_from(self, lane: Lane) -> None:
+        """Takes a lane that has read a part of the prompt, or all of it, in place of its own."""
+        self.lane, self.num_ready, self.num_reused = lane, lane.num_tokens, lane.num_tokens
 
     def pending_ids(self) -> tuple[int, ...]:
         """Tokens that the lane must still take in before the row can step: more than the prompt's after a restart."""
@@ -118,10 +129,13 @@ class Row:
 
 class Loop:
     """Runs rows over one stepper, `max_rows` at once; more wait in order. `on_leave` hears of every row that
-    is over, from the loop's thread."""
+    is over, from the loop's thread. Prompts are kept in `prompts`."""
 
-    def __init__(self, stepper: Stepper, name: str, *, max_rows: int, on_leave: Callable[[Row], None]) -> None:
+    def __init__(
+        self, stepper: Stepper, name: str, *, max_rows: int, on_leave: Callable[[Row], None], prompts: PromptCache
+    ) -> None:
         self._stepper, self._max_rows, self._on_leave = stepper, max_rows, on_leave
+        self._prompts = OwnPrompts(prompts, stepper)
         self._changed = threading.Condition()
         # Shared with the threads that add rows; all else is the loop's own.
         self._arrived: list[Row] = []
@@ -155,6 +169,7 @@ class Loop:
             self._changed.notify()
         if self._thread.ident and threading.current_thread() is not self._thread:
             self._thread.join()
+        self._prompts.forget()
         self._stepper.close()
 
     def _run(self) -> None:
@@ -174,7 +189,7 @@ class Loop:
         self._drop_cancelled()
         self._admit()
         if self._filling:
-            self._guard_fill(self._filling[0])
+            self._guard_fill(self._next_to_fill())
         if self._running:
             self._guard_step()
 
@@ -186,6 +201,11 @@ class Loop:
         self._running.clear()
         for row in rows:
             row.job.emit(error)
+        self._forget_caches()
+
+    def _forget_caches(self) -> None:
+        """After something broke. Where memory ran out, kept prompts are the first that should give theirs back."""
+        self._prompts.forget()
         self._stepper.reset()
 
     def _wait_for_work(self) -> bool:
@@ -209,6 +229,11 @@ class Loop:
 
     # One chunk of one prompt
 
+    def _next_to_fill(self) -> Row:
+        """The first in turn; one whose very prompt is half read waits for that."""
+        begun = [row for row in self._filling if row.num_ready]
+        return next(row for row in self._filling if not any(row.same_prompt(other) for other in begun))
+
     def _guard_fill(self, row: Row) -> None:
         try:
             self._fill(row)
@@ -216,9 +241,35 @@ class Loop:
             self._end(row, error)
         except Exception as error:
             log.exception("prefill failed")
+            self._prompts.forget()
             self._end(row, _as_error(error))
 
     def _fill(self, row: Row) -> None:
+        logits = self._resume(row)
+        if logits is None:
+            logits = self._read(row)
+        if logits is None:
+            # A short prompt need not wait for all of a long one.
+            self._filling.remove(row)
+            self._filling.append(row)
+            return
+        twins = self._twins(row)
+        self._begin(row, logits)
+        for twin in twins:
+            self._begin(twin, logits)
+
+    def _resume(self, row: Row) -> torch.Tensor | None:
+        """Has a row that was not begun go on from what is kept of its prompt; the last logits where that is all."""
+        if row.num_ready or not row.reads_alike:
+            return None
+        found = self._prompts.resumed(row.lane, row.prompt_ids, CHUNK_TOKENS)
+        if found is None:
+            return None
+        row.go_on_from(found[0])
+        return found[1]
+
+    def _read(self, row: Row) -> torch.Tensor | None:
+        """One chunk; the logits after the prompt's last token, None while there is more to read."""
         pending = row.pending_ids()
         chunk = pending[:CHUNK_TOKENS]
         scoring = row.scoring and not row.out
@@ -230,24 +281,21 @@ class Loop:
         row.num_ready += len(chunk)
         if scoring:
             self._score(row, logits)
-        if len(chunk) < len(pending):
-            row.job.emit(Progress("prefill", row.num_ready / (row.num_ready + len(pending) - len(chunk))))
-            # A short prompt need not wait for all of a long one.
-            self._filling.rotate(-1)
-            return
-        twins = self._twins(row)
-        self._begin(row, logits[-1])
-        for twin in twins:
-            self._begin(twin, logits[-1])
+        num_left = len(pending) - len(chunk)
+        if row.reads_alike and num_left <= CHUNK_TOKENS:
+            # Another prompt may begin with what lies before the last chunk, and this very one may be asked again.
+            last = None if num_left else logits[-1]
+            self._prompts.keep(row.lane, row.prompt_ids[: row.num_ready], last)
+        if num_left:
+            row.job.emit(Progress("prefill", row.num_ready / (row.num_ready + num_left)))
+            return None
+        return logits[-1]
 
     def _twins(self, row: Row) -> list[Row]:
         """Rows that wait with the very same prompt: each gets a copy of this one's cache in place of its own work."""
-        if row.out or row.scoring:
-            return []
         twins = [other for other in self._filling if other is not row and other.same_prompt(row)]
         for twin in twins:
-            twin.lane = self._stepper.fork(row.lane)
-            twin.num_ready = row.num_ready
+            twin.go_on_from(self._stepper.fork(row.lane))
         return twins
 
     def _begin(self, row: Row, logits: torch.Tensor) -> None:
@@ -296,7 +344,7 @@ class Loop:
     def _recover(self, rows: list[Row], error: PlaygroundError) -> None:
         """A forward that broke off leaves the caches half-written, so every row is prefilled again. Where that
         was tried often enough, the row that takes the most memory ends, and the others go on without it."""
-        self._stepper.reset()
+        self._forget_caches()
         if all(row.restarts >= MAX_RESTARTS for row in rows):
             heaviest = max(rows, key=lambda row: len(row.prompt_ids) + len(row.out))
             rows.remove(heaviest)
@@ -304,7 +352,7 @@ class Loop:
         for row in rows:
             row.restarts += 1
             row.lane = Lane(row.lane.adapter, row.lane.strength)
-            row.num_ready = 0
+            row.num_ready = row.num_reused = 0
             self._running.remove(row)
             self._filling.append(row)
 
@@ -340,7 +388,7 @@ class Loop:
         if row.reader.stopped:
             # The stop string stood in bytes that were held back as a part of a character.
             reason = "stop"
-        usage = Usage(len(row.prompt_ids), len(row.out))
+        usage = Usage(len(row.prompt_ids), len(row.out), row.num_reused)
         notes = (*row.notes, STILL_THINKING) if thinking and reason == "length" else row.notes
         proof = row.prove(row.first)
         # A cache made anew in the middle was made in other pieces, which may round differently.

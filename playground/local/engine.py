@@ -28,6 +28,7 @@ from playground.local.describing import describe
 from playground.local.lora import Adapter, Hooks
 from playground.local.measuring import measure
 from playground.local.merge import extra_bytes, merged_view
+from playground.local.prompt_cache import PromptCache
 from playground.local.quantized import why_no_merge
 from playground.local.reading import Reader, answer_pieces, pieces_of, spell
 from playground.local.sampling import Sampler
@@ -94,9 +95,16 @@ class LocalEngine:
     """Answers jobs of one base and its fine-tunes. `has_room` tells whether the budget allows more bytes."""
 
     def __init__(
-        self, base: weights.Base, steppers: Steppers, *, max_rows: int, has_room: Callable[[int], bool]
+        self,
+        base: weights.Base,
+        steppers: Steppers,
+        *,
+        max_rows: int,
+        has_room: Callable[[int], bool],
+        prompts: PromptCache,
     ) -> None:
         self._base, self._steppers, self._max_rows, self._has_room = base, steppers, max_rows, has_room
+        self._prompts = prompts
         self._hooks = Hooks(base.model)
         self._no_merge = why_no_merge(base.model)
         self._fine_tunes: dict[str, _FineTune] = {}
@@ -303,7 +311,8 @@ class LocalEngine:
             self.base_hash = self.fingerprint()
 
     def _make_loop(self, model: Any, name: str) -> Loop:
-        return Loop(self._steppers.for_model(model), name, max_rows=self._max_rows, on_leave=self._after_answer)
+        stepper = self._steppers.for_model(model)
+        return Loop(stepper, name, max_rows=self._max_rows, on_leave=self._after_answer, prompts=self._prompts)
 
     def _manner(self, card: ModelCard, own_template: str | None) -> _Manner:
         """The entry's template, else the one that lies with the adapter, else the base's."""
@@ -487,10 +496,12 @@ def _tell_if_dropped(starting: Future[None], job: Job) -> None:
 
 
 class LocalLoader:
-    """Makes embedded engines. One model is made at a time: transformers sets torch's default dtype meanwhile."""
+    """Makes embedded engines. One model is made at a time: transformers sets torch's default dtype meanwhile.
+    `prompt_bytes` bounds the prompts that they all keep; with 0 they keep none."""
 
-    def __init__(self, steppers: Steppers, *, max_rows: int) -> None:
+    def __init__(self, steppers: Steppers, *, max_rows: int, prompt_bytes: int = 0) -> None:
         self._steppers, self._max_rows = steppers, max_rows
+        self.prompts = PromptCache(prompt_bytes)
         self._one_at_a_time = threading.Lock()
 
     def size_bytes(self, base: ModelCard, watch: LoadWatch) -> int:
@@ -504,4 +515,4 @@ class LocalLoader:
     def load(self, base: ModelCard, watch: LoadWatch, has_room: Callable[[int], bool]) -> LocalEngine:
         with self._one_at_a_time:
             loaded = weights.load_base(base, watch)
-        return LocalEngine(loaded, self._steppers, max_rows=self._max_rows, has_room=has_room)
+        return LocalEngine(loaded, self._steppers, max_rows=self._max_rows, has_room=has_room, prompts=self.prompts)

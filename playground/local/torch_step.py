@@ -70,6 +70,16 @@ class TorchStepper:
             twin.cache = copy.deepcopy(lane.cache)
         return twin
 
+    def num_bytes(self, lane: Lane) -> int:
+        """Memory that a fork takes; a view is copied with all that it is a view of."""
+        tensors = [tensor for layer in lane.cache.layers for tensor in _tensors_of(layer)]
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+        return sum(storages.values())
+
+    def resumes(self, lane: Lane, num_at_once: int) -> bool:
+        """Elsewhere the pieces would be of other sizes, and matrices of another shape round otherwise."""
+        return lane.num_tokens % num_at_once == 0
+
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""
         with torch.inference_mode():
@@ -184,6 +194,16 @@ def _require_known_layers(cache: Any) -> None:
             f"this architecture keeps its cache in {', '.join(sorted(unknown)) or 'an unknown way'}, "
             "which the embedded engine has not been tested with; serve it elsewhere and give an endpoint"
         )
+
+
+def _tensors_of(layer: Any) -> list[torch.Tensor]:
+    """All that one layer keeps."""
+    if isinstance(layer, DummyLayer):
+        return []
+    if isinstance(layer, LinearAttentionLayer):
+        states = (*layer.conv_states.values(), *layer.recurrent_states.values())
+        return [state for state in states if state is not None]
+    return [layer.keys, layer.values]
 
 
 def _held(layer: Any, length: int) -> int:

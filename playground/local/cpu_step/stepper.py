@@ -83,6 +83,12 @@ class CpuStepper:
             return self._reference.fork(lane)
         return Lane(lane.adapter, lane.strength, lane.num_tokens, lane.cache.copy())
 
+    def num_bytes(self, lane: Lane) -> int:
+        return self._reference.num_bytes(lane)
+
+    def resumes(self, lane: Lane, num_at_once: int) -> bool:
+        return self._reference.resumes(lane, num_at_once)
+
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""
         ours = [i for i, lane in enumerate(lanes) if self._takes(lane)]
