@@ -67,7 +67,7 @@ def cards(folder: Path, request: pytest.FixtureRequest) -> list[ModelCard]:
     return [base, *(replace(tune, id=f"t/{n}", name=n, adapter=str(folder / n)) for n in ("tune1", "tune2"))]
 
 
-@pytest.fixture(scope="module", params=["transformers", "kernels"])
+@pytest.fixture(scope="module", params=["transformers", "torch_prompts"])
 def loaded(cards: list[ModelCard], request: pytest.FixtureRequest) -> Iterator[Pair]:
     steppers = request.getfixturevalue(f"{request.param}_steppers")
     loader, keeping = load(steppers, cards, ROOM)
@@ -116,8 +116,8 @@ def request_of(card: ModelCard, ids: Sequence[int], strength: float = 1.0, **set
     return GenerationRequest(card.id, prompt=tuple(ids), sampling=sampling, strength=strength)
 
 
-def asked(engine: LocalEngine, card: ModelCard, ids: Sequence[int], **settings: Any) -> Answer:
-    return start(engine, card, request_of(card, ids, **settings)).answer()
+def asked(engine: LocalEngine, card: ModelCard, ids: Sequence[int], strength: float = 1.0, **settings: Any) -> Answer:
+    return start(engine, card, request_of(card, ids, strength, **settings)).answer()
 
 
 def told(answer: Answer) -> tuple[Any, ...]:
@@ -383,3 +383,29 @@ def test_rows_with_common_beginnings_give_what_they_give_without(pair: Pair, mon
         else:
             assert told(answer) == told(expected)
     assert num_reused > 50
+
+
+@pytest.fixture
+def kernels(cards: list[ModelCard], kernels_steppers: Steppers) -> Iterator[Pair]:
+    """On kernels that read prompts too."""
+    loader, keeping = load(kernels_steppers, cards, ROOM)
+    _, plain = load(kernels_steppers, cards, 0)
+    yield Pair(cards[0], tuple(cards[1:]), kernels_steppers, loader, keeping, plain)
+    keeping.close()
+    plain.close()
+
+
+def test_kernels_go_on_from_any_token_of_an_answer_too(kernels: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, card, ids = Read(kernels.keeping, monkeypatch), kernels.tunes[0], ids_of(5, 37)
+    first = asked(kernels.keeping, card, ids, 0.5)
+    assert read.since() == 37
+    turn = [*ids, *first.token_ids, *ids_of(6, 9)]
+    second = asked(kernels.keeping, card, turn, 0.5)
+    # The answer's last token was not taken in.
+    assert read.since() == 1 + 9
+    assert second.finish.usage.num_reused_tokens == 37 + NUM_TOKENS - 1
+    assert told(second) == told(asked(kernels.plain, card, turn, 0.5))
+    other = [*turn[:39], *ids_of(7, 40)]
+    assert told(asked(kernels.keeping, card, other, 0.5)) == told(asked(kernels.plain, card, other, 0.5))
+    assert read.since() == len(other) - 37
+    assert told(asked(kernels.keeping, card, turn)) == told(asked(kernels.plain, card, turn))

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -354,10 +355,46 @@ def test_a_long_prompt_is_taken_in_by_chunks_and_cancelled_between_them(
     assert not broken_off.deltas
 
 
+def test_a_long_prompt_leaves_the_streams_their_share(
+    house: House, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only goes on while the model works: ten seconds a chunk, one a step."""
+    monkeypatch.setattr("playground.local.decoding.CHUNK_TOKENS", 8)
+    monkeypatch.setattr("playground.local.decoding.SHORT_CHUNK_TOKENS", 8)
+    stepper, now, done = engine._loop._stepper, [1], []
+    monkeypatch.setattr("playground.local.decoding.time.perf_counter", lambda: now[0])
+
+    def timed(name: str, seconds: int) -> None:
+        run = getattr(stepper, name)
+
+        def slow(*args: Any, **kwargs: Any) -> Any:
+            now[0] += seconds
+            done.append(name)
+            return run(*args, **kwargs)
+
+        monkeypatch.setattr(stepper, name, slow)
+
+    timed("prefill", 10)
+    timed("step", 1)
+    ids = [7 + i for i in range(40)]
+    streams = start(engine, house.base, greedy(house.base.id, ids[:5], 200))
+    streams.until_tokens(2)
+    long = start(engine, house.base, greedy(house.base.id, ids, 1))
+    assert list(long.answer().token_ids) == house.alone(None, 1.0, ids, 1)
+    streams.job.cancelled.set()
+    assert isinstance(streams.error(), Cancelled)
+    chunks = [i for i, name in enumerate(done) if name == "prefill"][1:]
+    assert len(chunks) == 5
+    # The first comes at once, and so does the next; between the others the stream has three times as long.
+    assert [after - before for before, after in pairwise(chunks)][1:] == [31, 31, 31]
+
+
 def break_steps(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], bool], reason: str = "made to fail"
 ) -> None:
-    """Steps over a number of rows of which `fails` says so write to the rows' caches, and then fail."""
+    """Steps over a number of rows of which `fails` says so write to the rows' caches, and then fail. Prompts are read
+    at once, so that rows come together again."""
+    monkeypatch.setattr("playground.local.decoding.STREAMS_SHARE", 0)
     stepper = engine._loop._stepper
     model = engine._base.model
     forward = model.forward
@@ -375,7 +412,8 @@ def break_steps(
 
     def broken_run(batch: Batch) -> None:
         run(batch)
-        if fails(batch.rows):
+        is_step = len(batch.starts) - 1 == batch.rows
+        if is_step and fails(batch.rows):
             raise RuntimeError(reason)
 
     monkeypatch.setattr(stepper._crew, "run", broken_run)

@@ -40,7 +40,12 @@ from playground.types import (
 log = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 256
-"""Prompt tokens taken in between two steps of the rows that stream."""
+"""Prompt tokens that are read at once."""
+SHORT_CHUNK_TOKENS = 32
+"""The same while others stream, where that changes no bit."""
+STREAMS_SHARE = 3
+"""While others stream, a long prompt's later chunks take a part of the time of which the streams have so many times as
+much: they become slower by a third."""
 STILL_THINKING = "The model was still thinking when it was cut: raise the limit of new tokens."
 MAX_RESTARTS = 2
 """So often a row's cache is made anew after a step that failed, before rows are given up."""
@@ -136,6 +141,7 @@ class Loop:
     ) -> None:
         self._stepper, self._max_rows, self._on_leave = stepper, max_rows, on_leave
         self._prompts = OwnPrompts(prompts, stepper)
+        self._streams_until = 0.0
         self._changed = threading.Condition()
         # Shared with the threads that add rows; all else is the loop's own.
         self._arrived: list[Row] = []
@@ -188,8 +194,9 @@ class Loop:
     def _turn(self) -> None:
         self._drop_cancelled()
         self._admit()
-        if self._filling:
-            self._guard_fill(self._next_to_fill())
+        row = self._next_to_fill()
+        if row is not None:
+            self._guard_fill(row)
         if self._running:
             self._guard_step()
 
@@ -229,10 +236,14 @@ class Loop:
 
     # One chunk of one prompt
 
-    def _next_to_fill(self) -> Row:
-        """The first in turn; one whose very prompt is half read waits for that."""
+    def _next_to_fill(self) -> Row | None:
+        """The first in turn, where it is not the streams' turn. One whose very prompt is half read waits for that."""
         begun = [row for row in self._filling if row.num_ready]
-        return next(row for row in self._filling if not any(row.same_prompt(other) for other in begun))
+        ready = [row for row in self._filling if not any(row.same_prompt(other) for other in begun)]
+        if self._running and time.perf_counter() < self._streams_until:
+            # A prompt's first chunk keeps nobody waiting for long.
+            ready = [row for row in ready if not row.num_ready]
+        return ready[0] if ready else None
 
     def _guard_fill(self, row: Row) -> None:
         try:
@@ -270,8 +281,9 @@ class Loop:
 
     def _read(self, row: Row) -> torch.Tensor | None:
         """One chunk; the logits after the prompt's last token, None while there is more to read."""
+        began_at, is_first = time.perf_counter(), not row.num_ready
         pending = row.pending_ids()
-        chunk = pending[:CHUNK_TOKENS]
+        chunk = pending[: self._chunk_for(row)]
         scoring = row.scoring and not row.out
         # A token's score lies in the logits of the token before it.
         num_scoring = row.num_ready + len(chunk) - (row.first_scored - 1) if scoring else 1
@@ -282,7 +294,11 @@ class Loop:
         if scoring:
             self._score(row, logits)
         num_left = len(pending) - len(chunk)
-        if row.reads_alike and num_left <= CHUNK_TOKENS:
+        if num_left or not is_first:
+            now = time.perf_counter()
+            self._streams_until = now + STREAMS_SHARE * (now - began_at)
+        at_boundary = num_left <= CHUNK_TOKENS and row.num_ready % CHUNK_TOKENS == 0
+        if row.reads_alike and (at_boundary or not num_left):
             # Another prompt may begin with what lies before the last chunk, and this very one may be asked again.
             last = None if num_left else logits[-1]
             self._prompts.keep(row.lane, row.prompt_ids[: row.num_ready], last)
@@ -290,6 +306,9 @@ class Loop:
             row.job.emit(Progress("prefill", row.num_ready / (row.num_ready + num_left)))
             return None
         return logits[-1]
+
+    def _chunk_for(self, row: Row) -> int:
+        return SHORT_CHUNK_TOKENS if self._running and self._stepper.cuts_anywhere(row.lane) else CHUNK_TOKENS
 
     def _twins(self, row: Row) -> list[Row]:
         """Rows that wait with the very same prompt: each gets a copy of this one's cache in place of its own work."""
@@ -394,6 +413,9 @@ class Loop:
         # A cache made anew in the middle was made in other pieces, which may round differently.
         exact = row.repeatable and not row.restarts and self._stepper.repeats(row.lane)
         row.stepper = self._stepper.name_of(row.lane)
+        if self._stepper.cuts_anywhere(row.lane) and not row.scoring:
+            # The next turn begins with this one's answer. Its last token was not taken in.
+            self._prompts.keep(row.lane, (*row.prompt_ids, *row.out)[: row.lane.num_tokens])
         self._end(row, Finish(reason, usage, _timing(row), row.view, row.seed, exact, notes, end, proof, row.stepper))
 
     def _end(self, row: Row, last: Finish | PlaygroundError) -> None:

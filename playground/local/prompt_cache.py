@@ -30,9 +30,8 @@ class Copying(Protocol):
         """Memory that a fork of this lane takes."""
         ...
 
-    def resumes(self, lane: Lane, num_at_once: int) -> bool:
-        """Whether a prompt that is read `num_at_once` tokens at a time gives the same bits where it goes on from a fork
-        of this lane."""
+    def cuts_anywhere(self, lane: Lane) -> bool:
+        """Whether a prompt gives the same bits in whatever pieces this lane reads it."""
         ...
 
 
@@ -165,7 +164,7 @@ class OwnPrompts:
             if snapshot is None or snapshot.lane is None:
                 continue
             logits = snapshot.logits if key[1] == token_ids else None
-            if logits is None and (key[1] == token_ids or not self._stepper.resumes(snapshot.lane, num_at_once)):
+            if logits is None and (key[1] == token_ids or not self._may_go_on(snapshot.lane, num_at_once)):
                 continue
             twin = self._copied(snapshot.lane)
             if twin is None:
@@ -173,6 +172,10 @@ class OwnPrompts:
             twin.adapter = lane.adapter
             return twin, logits
         return None
+
+    def _may_go_on(self, lane: Lane, num_at_once: int) -> bool:
+        """Elsewhere the pieces would be of other sizes, and matrices of another shape round otherwise."""
+        return lane.num_tokens % num_at_once == 0 or self._stepper.cuts_anywhere(lane)
 
     def keep(self, lane: Lane, token_ids: tuple[int, ...], logits: torch.Tensor | None = None) -> None:
         """Keeps a copy of a lane that has read just these tokens and was not stepped, where that fits at all."""

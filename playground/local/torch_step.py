@@ -76,9 +76,8 @@ class TorchStepper:
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
         return sum(storages.values())
 
-    def resumes(self, lane: Lane, num_at_once: int) -> bool:
-        """Elsewhere the pieces would be of other sizes, and matrices of another shape round otherwise."""
-        return lane.num_tokens % num_at_once == 0
+    def cuts_anywhere(self, lane: Lane) -> bool:  # noqa: ARG002 - all lanes are alike here
+        return False
 
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""

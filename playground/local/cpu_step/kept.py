@@ -48,6 +48,10 @@ class Kept:
         tensors = [[tensor.clone() for tensor in own] for own in self._tensors]
         return Kept(self._plan, tensors, copied=self.copied)
 
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+        return sum(tensor.nbytes for own in self._tensors for tensor in own)
+
     def make_room(self, num_tokens: int) -> None:
         """Sees to it that so many tokens fit."""
         grown = False

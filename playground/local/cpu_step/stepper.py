@@ -84,10 +84,10 @@ class CpuStepper:
         return Lane(lane.adapter, lane.strength, lane.num_tokens, lane.cache.copy())
 
     def num_bytes(self, lane: Lane) -> int:
-        return self._reference.num_bytes(lane)
+        return lane.cache.num_bytes() if isinstance(lane.cache, Kept) else self._reference.num_bytes(lane)
 
-    def resumes(self, lane: Lane, num_at_once: int) -> bool:
-        return self._reference.resumes(lane, num_at_once)
+    def cuts_anywhere(self, lane: Lane) -> bool:
+        return self._reads(lane) and not (lane.cache is not None and lane.cache.copied)
 
     def step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         """Feeds one token to each lane and gives the logits after it, one row a lane, in their order."""
@@ -130,12 +130,16 @@ class CpuStepper:
         if isinstance(lane.cache, Kept):
             return True
         # A lane that has joined the reference's batch has no cache of its own any more, and stays there.
-        return lane.cache is not None and self._kernels.ready and can_carry(lane.adapter, self._plan)
+        return lane.cache is not None and self._kernels.ready and self._carries(lane)
 
     def _reads(self, lane: Lane) -> bool:
         if lane.cache is not None:
             return isinstance(lane.cache, Kept)
-        return self._reads_prompts and self._kernels.ready and can_carry(lane.adapter, self._plan)
+        return self._reads_prompts and self._kernels.ready and self._carries(lane)
+
+    def _carries(self, lane: Lane) -> bool:
+        """At strength nought any adapter is none."""
+        return lane.strength == 0 or can_carry(lane.adapter, self._plan)
 
     def _step(self, lanes: Sequence[Lane], token_ids: Sequence[int]) -> torch.Tensor:
         for lane in lanes:
