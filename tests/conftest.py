@@ -31,8 +31,6 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="playground-tests-")
 os.environ["PLAYGROUND_HOME"] = os.environ["HF_HOME"]
 os.environ["PLAYGROUND_KERNELS"] = "off"
-# Servers are shared, and a prompt that another test asked would not be read where a test holds or counts the reading.
-os.environ["PLAYGROUND_PROMPT_CACHE_GB"] = "0"
 
 
 # Begun last, one of these would leave the other cores with nothing to do.

@@ -113,8 +113,10 @@ def save_models(folder: Path) -> Path:
 def serving(models: Path, home: Path, *args: str, **environ: str) -> Iterator[Server]:
     """The program over a catalog, until the block ends."""
     argv = ["--models", str(models), "--home", str(home), "--port", str(free_port()), *args]
-    # Compiling them takes every process some seconds: whoever wants to test them says so.
-    app = program.App(read_settings(argv, {"PLAYGROUND_KERNELS": "off", **environ}))
+    # Compiling kernels takes every process some seconds, and what one test asked, another must find unread: whoever
+    # wants to test either says so.
+    off = {"PLAYGROUND_KERNELS": "off", "PLAYGROUND_PROMPT_CACHE_GB": "0"}
+    app = program.App(read_settings(argv, {**off, **environ}))
     page, url = app.launch()
     try:
         yield Server(url.rstrip("/"), app, home)

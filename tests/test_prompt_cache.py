@@ -20,6 +20,7 @@ from playground.local.torch_step import Lane
 from playground.types import Answer, GenerationRequest, ModelCard, Sampling
 from tests import tiny
 from tests.drive import Held, Running, Watch, greedy, start, wait_for
+from tests.server import serving
 from tests.test_rows import break_steps
 
 ROOM = 2**26
@@ -341,6 +342,19 @@ def test_what_could_never_fit_drives_nothing_out(pair: Pair) -> None:
         asked(engine, pair.base, ids_of(seed, num))
         assert [token_ids for _, token_ids in loader.prompts._kept] == [tuple(ids_of(15, 10))]
     engine.close()
+
+
+def test_clients_and_metrics_are_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text(f"models:\n  - {{id: t/base, path: {folder / 'base'}}}\n")
+    asked = {"model": "t/base", "messages": [{"role": "user", "content": "the lazy dog"}], "max_tokens": 3}
+    for room, share in (("0.01", 1), ("0", 0)):
+        with serving(tmp_path / "models.yaml", tmp_path / room, PLAYGROUND_PROMPT_CACHE_GB=room) as server:
+            first, again = (server.post("/v1/chat/completions", asked).json()["usage"] for _ in range(2))
+            counted = server.get("/metrics").body.decode()
+        assert first["prompt_tokens_details"]["cached_tokens"] == 0
+        assert again["prompt_tokens"] == first["prompt_tokens"] > 0
+        assert again["prompt_tokens_details"]["cached_tokens"] == share * first["prompt_tokens"]
+        assert f"playground_prompt_tokens_reused_total {share * first['prompt_tokens']:.1f}\n" in counted
 
 
 def outcome_of(row: Running) -> Answer | None:

@@ -12,7 +12,7 @@ import pytest
 
 from playground.errors import Cancelled, InternalError, InvalidRequest, ModelLoadFailed, Overloaded
 from playground.remote.hearing import NO_SCORES, NO_USAGE
-from playground.types import Delta, GenerationRequest, Progress, Sampling
+from playground.types import Delta, GenerationRequest, Progress, Sampling, Usage
 from tests.drive import PATIENCE, Watch, free_port, start, wait_for
 from tests.far import END, LIMITS, QUESTION, Asked, Far, House, event, far_server, said, streams, used
 
@@ -129,6 +129,15 @@ def test_thinking_stands_apart(far, house):
     far.answer(streams(thought("Let me"), newer(" think"), said("Yes"), said(finish="stop"), used(1, 4), END))
     answer = house.ask().answer()
     assert (answer.thinking, answer.text) == ("Let me think", "Yes")
+
+
+@pytest.mark.parametrize(("told", "num_reused"), [(4, 4), (0, 0), (9, 0), (-1, 0), (None, 0)])
+def test_prompt_tokens_that_were_known_there(far, house, told, num_reused):
+    details = {"cached_tokens": told}
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "prompt_tokens_details": details}
+    last = event({"id": "1", "object": "chat.completion.chunk", "model": "m", "choices": [], "usage": usage})
+    far.answer(streams(said("Good"), said(" day"), said(finish="length"), last, END))
+    assert house.ask().answer().finish.usage == Usage(5, 2, num_reused)
 
 
 def test_no_usage_is_said(far, house):

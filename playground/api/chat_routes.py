@@ -44,6 +44,7 @@ from playground.types import (
     GenerationRequest,
     Message,
     TokenLogprob,
+    Usage,
 )
 
 _BYTES = "bytes:\\x"
@@ -172,6 +173,23 @@ class ChatDelta(BaseModel):
     finish_reason: FinishReason | None
 
 
+class PromptDetails(BaseModel):
+    """Of the prompt's tokens those that had been read before, for another answer."""
+
+    cached_tokens: int
+
+
+class ChatUsage(TotalUsage):
+    """Tokens that went in, that came out, and both; of those that went in, how many were known."""
+
+    prompt_tokens_details: PromptDetails
+
+    @classmethod
+    def of(cls, usage: Usage) -> ChatUsage:
+        details = PromptDetails(cached_tokens=usage.num_reused_tokens)
+        return cls(**TotalUsage.of(usage).model_dump(), prompt_tokens_details=details)
+
+
 class ChatReply(BaseModel):
     """Answers."""
 
@@ -180,7 +198,7 @@ class ChatReply(BaseModel):
     created: int
     model: str
     choices: list[ChatChoice]
-    usage: TotalUsage
+    usage: ChatUsage
 
 
 class ChatChunk(BaseModel):
@@ -191,7 +209,7 @@ class ChatChunk(BaseModel):
     created: int
     model: str
     choices: list[ChatDelta]
-    usage: TotalUsage | None = None
+    usage: ChatUsage | None = None
 
 
 def _raw(spelling: str) -> bytes:
@@ -276,7 +294,7 @@ _EXAMPLE = ChatReply(
             finish_reason="stop",
         )
     ],
-    usage=TotalUsage(prompt_tokens=14, completion_tokens=7, total_tokens=21),
+    usage=ChatUsage.of(Usage(14, 7, num_reused_tokens=14)),
 )
 _ASKED = asked(
     a_system_prompt={
@@ -330,7 +348,7 @@ def chat_router(playground: Playground) -> APIRouter:
         """Answers a conversation."""
         requests = body.requests()
         writers = [_Writer(index, scores=body.logprobs) for index in range(body.n)]
-        answers = Answers(playground, caller, requests, writers, body.n)
+        answers = Answers(playground, caller, requests, writers, body.n, ChatUsage.of)
         about: dict[str, Any] = {"id": new_id("chatcmpl"), "created": now(), "model": body.model}
         if body.stream:
             chunk = partial(ChatChunk, object="chat.completion.chunk", **about)

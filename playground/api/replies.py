@@ -19,6 +19,7 @@ from playground.types import Caller, Event, Finish, GenerationRequest, Usage
 
 Piece = TypeVar("Piece", bound=BaseModel, covariant=True)
 Whole = TypeVar("Whole", bound=BaseModel, covariant=True)
+Told = TypeVar("Told", bound="TotalUsage")
 
 
 class Writer(Protocol[Piece, Whole]):
@@ -40,9 +41,16 @@ class TotalUsage(BaseModel):
     completion_tokens: int
     total_tokens: int
 
+    @classmethod
+    def of(cls, usage: Usage) -> TotalUsage:
+        """As this format tells it."""
+        num_in, num_out = usage.num_prompt_tokens, usage.num_completion_tokens
+        return cls(prompt_tokens=num_in, completion_tokens=num_out, total_tokens=num_in + num_out)
 
-class Answers(Generic[Piece, Whole]):
-    """Several answers on their way, `per_prompt` to each prompt, each with a writer of its own."""
+
+class Answers(Generic[Piece, Whole, Told]):
+    """Several answers on their way, `per_prompt` to each prompt, each with a writer of its own; `told` writes what they
+    took together."""
 
     def __init__(
         self,
@@ -51,9 +59,11 @@ class Answers(Generic[Piece, Whole]):
         requests: Sequence[GenerationRequest],
         writers: Sequence[Writer[Piece, Whole]],
         per_prompt: int,
+        told: Callable[[Usage], Told],
     ) -> None:
         self._playground, self._caller = playground, caller
         self._requests, self._writers, self._per_prompt = requests, writers, per_prompt
+        self._told = told
         self._usages: dict[int, Usage] = {}
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
@@ -83,14 +93,13 @@ class Answers(Generic[Piece, Whole]):
         if include_usage:
             yield reply(choices=[], usage=self.usage())
 
-    def usage(self) -> TotalUsage:
+    def usage(self) -> Told:
         """The usage of all, once all are over: each prompt counted once, all answers summed."""
         usages = [self._usages[index] for index in range(len(self._requests))]
-        num_prompt = sum(usage.num_prompt_tokens for usage in usages[:: self._per_prompt])
-        num_completion = sum(usage.num_completion_tokens for usage in usages)
-        return TotalUsage(
-            prompt_tokens=num_prompt, completion_tokens=num_completion, total_tokens=num_prompt + num_completion
-        )
+        prompts = usages[:: self._per_prompt]
+        num_prompt = sum(usage.num_prompt_tokens for usage in prompts)
+        num_reused = sum(usage.num_reused_tokens for usage in prompts)
+        return self._told(Usage(num_prompt, sum(usage.num_completion_tokens for usage in usages), num_reused))
 
 
 def new_id(prefix: str) -> str:

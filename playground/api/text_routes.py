@@ -265,7 +265,7 @@ def text_router(playground: Playground) -> APIRouter:
         """Completes raw text or token ids; no chat template is applied."""
         requests = body.requests()
         writers = [_Writer(i, one, scores=body.logprobs is not None) for i, one in enumerate(requests)]
-        answers = Answers(playground, caller, requests, writers, body.num_drawn)
+        answers = Answers(playground, caller, requests, writers, body.num_drawn, TotalUsage.of)
         reply = partial(TextReply, id=new_id("cmpl"), object="text_completion", created=now(), model=body.model)
         if body.stream:
             return await event_stream(request, answers.chunks(reply, includes_usage(body.stream_options)))

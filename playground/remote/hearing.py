@@ -227,8 +227,14 @@ def _usage_of(chunk: Any) -> Usage | None:
     usage = getattr(chunk, "usage", None)
     num_prompt, num_completion = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
     if isinstance(num_prompt, int) and isinstance(num_completion, int):
-        return Usage(num_prompt, num_completion)
+        return Usage(num_prompt, num_completion, _num_reused(usage, num_prompt))
     return None
+
+
+def _num_reused(usage: Any, num_prompt: int) -> int:
+    """Prompt tokens that the server had read before, where it tells so many as there can be."""
+    num = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None)
+    return num if isinstance(num, int) and 0 <= num <= num_prompt else 0
 
 
 def _no_echo() -> InvalidRequest:
