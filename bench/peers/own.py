@@ -20,6 +20,8 @@ from playground.settings import DEFAULT_MAX_ROWS
 from playground.types import Delta, Finish, GenerationRequest, Job, LoadWatch, Progress, Sampling
 
 PATIENCE_S = 600.0
+END = 0
+"""The tokenizer's end token, never to be chosen."""
 
 
 class Own:
@@ -38,16 +40,7 @@ class Own:
         """Tokens a second over all answers, one for each of `models`, while all of them run."""
         inbox: queue.Queue[tuple[int, float, object]] = queue.Queue()
         for row, model in enumerate(models):
-            self._start(
-                row,
-                model,
-                GenerationRequest(
-                    model,
-                    prompt=tuple(prompt_ids(100 * seed + row, num_prompt)),
-                    sampling=Sampling(max_tokens=num_answer, temperature=0, logit_bias={0: -100.0}),
-                ),
-                inbox,
-            )
+            self._start(row, model, prompt_ids(100 * seed + row, num_prompt), num_answer, inbox)
         times: list[list[float]] = [[] for _ in models]
         num_running = len(models)
         while num_running:
@@ -62,8 +55,10 @@ class Own:
                     raise RuntimeError(f"{models[row]} was answered by {event.stepper}")
         return _speed(times)
 
-    def _start(self, row: int, model: str, request: GenerationRequest, inbox: queue.Queue) -> None:
+    def _start(self, row: int, model: str, prompt: Sequence[int], num_answer: int, inbox: queue.Queue) -> None:
         engine, now = self._ready(model), time.perf_counter()
+        sampling = Sampling(max_tokens=num_answer, temperature=0, logit_bias={END: -100.0})
+        request = GenerationRequest(model, prompt=tuple(prompt), sampling=sampling)
 
         def emit(event: object) -> None:
             inbox.put((row, time.perf_counter(), event))
