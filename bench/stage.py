@@ -32,19 +32,22 @@ NO_LLAMA_CPP = "llama.cpp is not installed: pip install -r requirements-remote.t
 class Scale:
     """How large a run is: the Llamas by name, the smaller first, of which only that goes through all figures; what the
     architectures' models have in common; how often, and for how much, everything is asked; `at_once` bounds how many
-    answers are asked for at once beside other programs."""
+    answers are asked for at once beside other programs; `one_by_one` has `transformers serve` measured without its
+    continuous batching too, which takes long. `num_whole` is how long the answers are that are timed as wholes."""
 
     llamas: Mapping[str, Mapping[str, Any]]
     family: Mapping[str, Any]
     num_rounds: int
     num_answer: int
     at_once: tuple[int, ...] = (1, 2, 4, 8)
+    one_by_one: bool = True
     num_prompt: int = 64
+    num_whole: int = 64
     num_long: int = 1500
 
 
 FULL = Scale({"174M": models.SMALL, "787M": models.LARGE}, models.FAMILY, num_rounds=7, num_answer=64)
-QUICK = Scale({"174M": models.SMALL}, models.FAMILY, num_rounds=2, num_answer=16, at_once=(1, 8))
+QUICK = Scale({"174M": models.SMALL}, models.FAMILY, num_rounds=2, num_answer=16, at_once=(1, 8), one_by_one=False)
 
 
 @dataclass
