@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check browser demo screenshots clean
+.PHONY: run test check bench browser demo screenshots clean
 
 run: $(VENV)/.run-ready
 	$(BIN)/python app.py $(ARGS)
@@ -21,6 +21,11 @@ check: $(VENV)/.dev-ready
 demo: $(VENV)/.run-ready
 	$(BIN)/python -m demo.train
 	$(BIN)/python -m demo.check
+
+# Measures this program beside its peers, on a machine that does nothing else: about half an hour on two cores, with
+# ARGS=--quick under five minutes. llama.cpp has its part where requirements-remote.txt is installed.
+bench: $(VENV)/.dev-ready
+	$(BIN)/python -m bench $(ARGS)
 
 screenshots: $(VENV)/.dev-ready browser
 	$(BIN)/python docs/screenshots.py

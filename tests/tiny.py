@@ -4,6 +4,7 @@ a trained byte-level tokenizer, adapters made by peft. Nothing here is a stand-i
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,9 @@ _COMMON = {
 }
 
 
-def make_config(kind: str) -> Any:
-    common = copy.deepcopy(_COMMON)
+def make_config(kind: str, sizes: Mapping[str, Any] = _COMMON, head: int = 16) -> Any:
+    """The configuration of `kind`: what all six have in common, and how long a head is where it may be said."""
+    common, num_layers = {**copy.deepcopy(_COMMON), **sizes}, sizes["num_hidden_layers"]
     if kind == "llama":
         return LlamaConfig(**common)
     if kind == "granite":
@@ -97,32 +99,32 @@ def make_config(kind: str) -> Any:
     if kind == "qwen3_5":
         text = {
             **common,
-            "head_dim": 16,
-            "linear_key_head_dim": 16,
-            "linear_value_head_dim": 16,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+            "head_dim": head,
+            "linear_key_head_dim": head,
+            "linear_value_head_dim": head,
+            "linear_num_key_heads": common["num_key_value_heads"],
+            "linear_num_value_heads": common["num_attention_heads"],
+            "layer_types": (["linear_attention"] * 3 + ["full_attention"]) * (num_layers // 4),
         }
         vision = {
             "depth": 1,
             "hidden_size": 16,
             "num_heads": 2,
             "intermediate_size": 16,
-            "out_hidden_size": 64,
+            "out_hidden_size": common["hidden_size"],
             "num_position_embeddings": 16,
         }
         return Qwen3_5Config(text_config=text, vision_config=vision)
     text = {
         **common,
-        "num_hidden_layers": 6,
-        "head_dim": 16,
-        "global_head_dim": 32,
+        "num_hidden_layers": num_layers + 2,
+        "head_dim": head,
+        "global_head_dim": 2 * head,
         "sliding_window": WINDOW,
-        "layer_types": ["sliding_attention", "full_attention"] * 3,
+        "layer_types": ["sliding_attention", "full_attention"] * (num_layers // 2 + 1),
         "num_kv_shared_layers": 2,
         "hidden_size_per_layer_input": 16,
-        "vocab_size_per_layer_input": VOCABULARY,
+        "vocab_size_per_layer_input": common["vocab_size"],
         "use_double_wide_mlp": True,
     }
     return Gemma4Config(text_config=text, vision_config=None, audio_config=None)

@@ -1,0 +1,1 @@
+"""The programs that are measured, this one and its peers, each as a process that takes orders."""
