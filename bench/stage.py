@@ -46,7 +46,7 @@ class Scale:
     num_long: int = 1500
 
 
-FULL = Scale({"174M": models.SMALL, "787M": models.LARGE}, models.FAMILY, num_rounds=7, num_answer=64)
+FULL = Scale({"174M": models.SMALL, "787M": models.LARGE}, models.FAMILY, num_rounds=3, num_answer=32)
 QUICK = Scale({"174M": models.SMALL}, models.FAMILY, num_rounds=2, num_answer=16, at_once=(1, 8), one_by_one=False)
 
 

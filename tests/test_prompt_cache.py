@@ -117,7 +117,7 @@ def request_of(card: ModelCard, ids: Sequence[int], strength: float = 1.0, **set
     return GenerationRequest(card.id, prompt=tuple(ids), sampling=sampling, strength=strength)
 
 
-def asked(engine: LocalEngine, card: ModelCard, ids: Sequence[int], strength: float = 1.0, **settings: Any) -> Answer:
+def asked(engine: LocalEngine, card: ModelCard, ids: Sequence[int], strength: Any = 1.0, **settings: Any) -> Answer:
     return start(engine, card, request_of(card, ids, strength, **settings)).answer()
 
 
