@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ class MemoryWatch(Watch):
 
 def test_loading_takes_one_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16}
-    monkeypatch.setattr(tiny, "_COMMON", {**tiny._COMMON, **sizes})
+    monkeypatch.setattr(tiny, "make_config", partial(tiny.make_config, sizes=sizes))
     folder = tiny.save_base("llama", tmp_path / "base", torch.bfloat16)
     card = ModelCard("large", "large", "base", str(folder), dtype="int8")
     in_files = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
