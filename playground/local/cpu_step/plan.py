@@ -24,9 +24,10 @@ STEP, ROW, GROUP, LANE = range(4)
 """What an op's units of work are counted by: the step as a whole, each row, each group of rows, or each lane, whose
 rows are then taken one after the other."""
 NUM_COLUMNS, NUM_NUMBERS = 16, 2
-CHUNK_BYTES = 1 << 16
-"""Weights that one unit of a linear layer reads: small enough that threads end together, large enough that taking a
-unit costs nothing."""
+MIN_CHUNK_BYTES, MAX_CHUNK_BYTES = 1 << 16, 1 << 19
+CHUNKS = 8
+"""Weights that one unit of a linear layer reads: an eighth of them, so that threads end together, but not so few that
+the memory, which is asked ahead, has to be waited for at the start of each unit again."""
 CHUNK_BLOCKS = 128
 """Blocks that one unit of an elementwise op goes through."""
 
@@ -189,7 +190,8 @@ class Builder:
         # What adapters need of the input may be worked out while the layer before still runs elsewhere.
         t = self._token(low_rank)
         self._add(LOW_RANK, [low_rank, *_place(x), num_inputs], [], (x,), (t,), 2)
-        chunk = max(WIDTH, CHUNK_BYTES // (num_inputs * weight.element_size()) // WIDTH * WIDTH)
+        chunk_bytes = min(max(weight.nbytes // CHUNKS, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES)
+        chunk = max(WIDTH, chunk_bytes // (num_inputs * weight.element_size()) // WIDTH * WIDTH)
         columns = [
             self._weights(weight),
             self._kind_of(weight),
