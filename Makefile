@@ -22,8 +22,8 @@ demo: $(VENV)/.run-ready
 	$(BIN)/python -m demo.train
 	$(BIN)/python -m demo.check
 
-# Measures this program beside its peers, on a machine that does nothing else: about half an hour on two cores, with
-# ARGS=--quick under five minutes. llama.cpp has its part where requirements-remote.txt is installed.
+# Measures this program beside its peers, on a machine that does nothing else; ARGS=--quick takes the smaller model
+# alone, ARGS="--only speeds" one part. llama.cpp has its part where requirements-remote.txt is installed.
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m bench $(ARGS)
 

@@ -27,7 +27,7 @@ from tests.tiny import ARCHITECTURES
 def main() -> None:
     """Reads what is wanted, and runs it."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the smaller Llama alone, few rounds: under five minutes")
+    parser.add_argument("--quick", action="store_true", help="the smaller Llama alone, few rounds")
     parser.add_argument("--only", nargs="+", choices=[*PROGRAMME], default=[*PROGRAMME], help="parts to measure")
     parser.add_argument("--llama-python", default=sys.executable, help="a Python that has llama-cpp-python and gguf")
     parser.add_argument("--out", type=Path, default=SAVED.parent, help="where to save (default .bench)")

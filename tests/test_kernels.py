@@ -118,7 +118,7 @@ def test_a_prompt_s_bits_do_not_depend_on_its_pieces(
         whole, cut, stepped = (Lane(adapter, 0.5) for _ in range(3))
         wanted = stepper.prefill(whole, ids, num_logits=len(ids))
         assert wanted.shape[0] == len(ids)
-        got, start = [], 0
+        start = 0
         while start < len(ids):
             size, num_logits = rng.randint(1, PIECE + 20), rng.randint(1, 3)
             piece = ids[start : start + size]

@@ -51,6 +51,14 @@ class Models:
         self.tab.get_by_text("Add a fine-tune").click()
         return self.tab.locator(".pg-add-panel")
 
+    def add(self, place: Path, id: str) -> Locator:
+        """Adds a folder under a name; gives the panel, which tells what came of it."""
+        panel = self.open_adding()
+        panel.get_by_label("Where it is").fill(str(place))
+        panel.get_by_label("Called").fill(id)
+        panel.get_by_role("button", name="Add", exact=True).click()
+        return panel
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -129,10 +137,7 @@ def test_a_load_that_fails_says_why(models: Models, folder: Path) -> None:
 
 def test_a_question_stands_while_its_model_loads(models: Models, folder: Path, tmp_path: Path) -> None:
     place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
-    panel = models.open_adding()
-    panel.get_by_label("Where it is").fill(str(place))
-    panel.get_by_label("Called").fill("me/asked")
-    panel.get_by_role("button", name="Add", exact=True).click()
+    models.add(place, "me/asked")
     models.expect_state("me/asked", "On disk")
     models.do("me/asked", "Remove")
     models.server.post(f"{LIBRARY}/load", {"model": "me/asked"})
@@ -146,10 +151,7 @@ def test_a_question_stands_while_its_model_loads(models: Models, folder: Path, t
 
 def test_a_folder_is_added_compared_with_and_removed(models: Models, folder: Path, tmp_path: Path) -> None:
     place = tiny.save_adapter("llama", folder / "llama", tmp_path / "support", seed=7)
-    panel = models.open_adding()
-    panel.get_by_label("Where it is").fill(str(place))
-    panel.get_by_label("Called").fill("me/support")
-    panel.get_by_role("button", name="Add", exact=True).click()
+    panel = models.add(place, "me/support")
     expect(panel.get_by_role("status")).to_have_text("me/support is added.")
     models.expect_state("me/support", "On disk")
     models.page.get_by_role("tab", name="Compare").click()
